@@ -1,0 +1,64 @@
+"""What ships with tokpack, announced through its own entry point like any plugin.
+
+Strings only: nothing named here is imported until it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokpack.hookspecs import hookimpl
+from tokpack.specs import FormatSpec, SourceSpec, TokenizerSpec
+
+TOKPACK_HOOK_VERSION = 1
+
+
+@hookimpl
+def tokpack_register_tokenizers() -> Iterable[TokenizerSpec]:
+    """Announce the tokenizers that need no further package."""
+    yield TokenizerSpec(
+        "byte",
+        "each byte is an id; nothing to download",
+        open="tokpack.tokenizers.byte:open_tokenizer",
+    )
+
+
+@hookimpl
+def tokpack_register_formats() -> Iterable[FormatSpec]:
+    """Announce the formats that need no further package."""
+    yield FormatSpec(
+        "bin",
+        "raw little-endian tokens, as nanoGPT reads them",
+        suffix=".bin",
+        writer="tokpack.formats.bin:BinWriter",
+        reader="tokpack.formats.bin:BinReader",
+        memory_mapped=True,
+        holds_documents=False,
+        appendable=True,
+    )
+    yield FormatSpec(
+        "npy",
+        "NumPy's own file, for np.load(mmap_mode='r')",
+        suffix=".npy",
+        writer="tokpack.formats.npy:NpyWriter",
+        reader="tokpack.formats.npy:NpyReader",
+        memory_mapped=True,
+        holds_documents=False,
+    )
+
+
+@hookimpl
+def tokpack_register_sources() -> Iterable[SourceSpec]:
+    """Announce the sources that need no further package."""
+    yield SourceSpec(
+        "text",
+        "plain text: a file, its lines, or parts between separators",
+        suffixes=(".txt", ".text", ".md", ".txt.gz", ".txt.zst"),
+        open="tokpack.sources.text:open_source",
+    )
+    yield SourceSpec(
+        "jsonl",
+        "one JSON object per line",
+        suffixes=(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst"),
+        open="tokpack.sources.jsonl:open_source",
+    )

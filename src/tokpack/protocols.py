@@ -1,0 +1,314 @@
+"""The contracts between tokpack and its plugins.
+
+Plugins depend on these shapes and inherit from nothing. Whatever crosses a process boundary must pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokpack.batches import TextBatch, TokenBatch
+from tokpack.dtypes import TokenArray
+
+__all__ = [
+    "Engine",
+    "Executor",
+    "FormatReader",
+    "FormatWriter",
+    "OnError",
+    "Problem",
+    "Slice",
+    "Source",
+    "SourceBatch",
+    "SourceOptions",
+    "Special",
+    "TextSplit",
+    "TokenStore",
+    "Tokenizer",
+    "TokenizerOptions",
+    "TrainingOptions",
+]
+
+#: What a literal special token in a document is: ordinary text, the special id, or an error.
+Special: TypeAlias = Literal["text", "parse", "error"]
+#: What happens to a document that is broken.
+OnError: TypeAlias = Literal["fail", "skip", "replace"]
+#: How a text file becomes documents; ``auto``: at ``<|endoftext|>`` lines if there are any, else one document.
+TextSplit: TypeAlias = Literal["auto", "file", "lines", "separator"]
+#: Which engine encodes: the reference library, tokpack's native one, or the native one if proved equal.
+Engine: TypeAlias = Literal["auto", "reference", "native"]
+
+# ------------------------------------------------------------------------------------------ tokenizers
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerOptions:
+    """How to open a tokenizer."""
+
+    engine: Engine = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """How to train a tokenizer; a backend refuses by name what it cannot do."""
+
+    vocab_size: int
+    special_tokens: tuple[str, ...] = ("<|endoftext|>",)
+    pattern: str = "gpt2"
+    tie_rule: str = "bytes"
+    min_frequency: int = 1
+    max_token_length: int | None = None
+    workers: int = 1
+    #: Called as progress(phase, done, total) while training; total is 0 where it is not known.
+    progress: Callable[[str, int, int], None] | None = None
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back. Deterministic, thread-safe, picklable."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Largest id + 1, special tokens included."""
+        ...
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]:
+        """Special tokens and their ids."""
+        ...
+
+    @property
+    def bos_id(self) -> int | None:
+        """Id that begins a document, if the tokenizer has one."""
+        ...
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id that ends a document, if the tokenizer has one."""
+        ...
+
+    @property
+    def pad_id(self) -> int | None:
+        """Id that fills rows, if the tokenizer has one."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """Name and version of the code that encodes, such as ``tiktoken 0.14.0``."""
+        ...
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 (hex) of the canonical content: vocabulary, merges, patterns, special tokens, settings.
+
+        Equal for every engine and every file layout of one and the same tokenizer.
+        """
+        ...
+
+    def encode_batch(self, texts: TextBatch, *, special: Special = "text") -> TokenBatch:
+        """Encode each document on its own, adding nothing.
+
+        Raises:
+            SpecialTokenError: ``special="error"`` and a document spells a special token.
+        """
+        ...
+
+    def decode_bytes(self, tokens: TokenArray | Sequence[int]) -> bytes:
+        """Return the bytes that ``tokens`` stand for.
+
+        Raises:
+            DamagedError: an id is not in the vocabulary.
+        """
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write everything needed to open an equal tokenizer as ``backend:DIRECTORY``, without a network."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read documents; a source uses the fields that concern it."""
+
+    text_field: str = "text"  # dotted for nested objects: "meta.body"
+    split: TextSplit = "auto"
+    separator: str = "<|endoftext|>"
+    on_error: OnError = "fail"
+    batch_bytes: int = 1 << 20  # target size of one TextBatch
+    max_document_bytes: int = 1 << 26  # a longer document is a problem, never an allocation
+
+
+class Slice(NamedTuple):
+    """A part of one input that can be read on its own: the grain of parallel work.
+
+    ``start`` and ``stop`` are in the source's own coordinate (bytes of a text file, row groups of a Parquet
+    file); documents that *begin* in the range belong to it. ``byte_start`` and ``byte_stop`` are the file's
+    bytes accounted to this slice; the slices of a file share out all its bytes, for progress and digests.
+    """
+
+    path: str
+    start: int
+    stop: int
+    byte_start: int
+    byte_stop: int
+
+
+class Problem(NamedTuple):
+    """A document that was not encoded as it stood."""
+
+    reason: str  # a short fixed word: "invalid-utf8", "bad-json", "missing-field", "empty", "too-long", …
+    path: str
+    position: int  # where it begins, in bytes (text) or rows (columnar), of the decompressed file
+    detail: str
+    action: Literal["skipped", "replaced"]
+
+
+class SourceBatch(NamedTuple):
+    """Documents in order, with what went wrong between them.
+
+    ``positions`` is int64 of shape (documents,), in the unit of `Problem.position`. Skipped documents are in
+    ``problems`` only; replaced ones are in ``texts`` as well. Empty documents are ordinary documents here.
+    """
+
+    texts: TextBatch
+    positions: NDArray[np.int64]
+    problems: tuple[Problem, ...] = ()
+
+
+class Source(Protocol):
+    """Documents out of one kind of input. Picklable; pure: the same slice gives the same documents."""
+
+    def plan(self, path: str, *, slice_bytes: int) -> Sequence[Slice]:
+        """Cut one input into slices of about ``slice_bytes``, a pure function of its content and options."""
+        ...
+
+    def describe(self, path: str) -> str:
+        """Say in a few words how documents are found in ``path``: "split at <|endoftext|>"."""
+        ...
+
+    def read(self, part: Slice) -> Iterator[SourceBatch]:
+        """Yield the documents of one slice in batches of about ``options.batch_bytes``.
+
+        Raises:
+            DocumentError: a document is broken and ``on_error`` is ``fail``; names file and position.
+            StorageError: the input cannot be read.
+        """
+        ...
+
+
+# --------------------------------------------------------------------------------------------- formats
+
+
+class FormatWriter(Protocol):
+    """Writes one shard into an open file. Names, checksums, renames and the manifest are the caller's."""
+
+    def write(self, batch: TokenBatch) -> None:
+        """Append documents. ``batch.tokens`` has the dtype of the shard already."""
+        ...
+
+    def close(self) -> None:
+        """Complete the file's content; the file itself stays open and is the caller's."""
+        ...
+
+
+class FormatReader(Protocol):
+    """Random access to the tokens of one shard. Safe from several threads.
+
+    A format that holds documents also has ``offsets`` (int64, documents + 1) and, for further per-token
+    columns, ``column(name, start, stop)``.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage dtype, uint16 or uint32."""
+        ...
+
+    def __len__(self) -> int:
+        """Tokens in the shard."""
+        ...
+
+    def read(self, start: int, stop: int) -> TokenArray:
+        """Return tokens [start, stop), as a view wherever the format allows."""
+        ...
+
+    def close(self) -> None:
+        """Release the file; views handed out earlier stay valid."""
+        ...
+
+
+class TokenStore(Protocol):
+    """One split of a dataset as one axis of tokens, whatever its shards. Safe from several threads.
+
+    `tokpack.open_dataset(DIR)["train"]` is one; tests and raw arrays use `tokpack.dataset.store.ArrayStore`.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage dtype, uint16 or uint32."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Largest id + 1 of the tokenizer that wrote the tokens."""
+        ...
+
+    @property
+    def num_documents(self) -> int:
+        """Documents in the split; known without reading ``offsets``."""
+        ...
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Document boundaries, int64 of shape (documents + 1,); loaded on first use."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of documents and tokens (the logical digest), independent of format and sharding."""
+        ...
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Identity of the tokenizer that wrote the tokens; stores are mixed only where it is equal."""
+        ...
+
+    def __len__(self) -> int:
+        """Tokens in the split."""
+        ...
+
+    def read(self, start: int, stop: int) -> TokenArray:
+        """Return tokens [start, stop): a view inside a memory-mapped shard, a copy across shards."""
+        ...
+
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length), of the store's dtype, with tokens [starts[i], starts[i] + length)."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------- executors
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+
+class Executor(Protocol):
+    """Runs units of work. Results may arrive in any order; only small records travel."""
+
+    def run(self, work: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[Result]:
+        """Yield ``work(unit)`` for every unit as each finishes; the first failure is raised."""
+        ...
+
+    def close(self) -> None:
+        """Stop all workers, finished or not."""
+        ...
+
+
+FileOpener: TypeAlias = Callable[[], BinaryIO]
