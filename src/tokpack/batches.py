@@ -6,6 +6,7 @@ The layout is that of Arrow's large lists: item ``i`` is ``data[offsets[i]:offse
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -55,11 +56,11 @@ class TextBatch:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> str:
-        return str(memoryview(self.data)[self.offsets[index] : self.offsets[index + 1]], "utf-8")
+        return str(self.data.data[self.offsets[index] : self.offsets[index + 1]], "utf-8")
 
     def __iter__(self) -> Iterator[str]:
-        view, edges = memoryview(self.data), self.offsets.tolist()
-        return (str(view[a:b], "utf-8") for a, b in zip(edges, edges[1:], strict=False))
+        view, edges = self.data.data, self.offsets.tolist()
+        return (str(view[a:b], "utf-8") for a, b in itertools.pairwise(edges))
 
     @property
     def nbytes(self) -> int:

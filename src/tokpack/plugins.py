@@ -57,9 +57,7 @@ KNOWN_ELSEWHERE: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 
-S = TypeVar(
-    "S", TokenizerSpec, FormatSpec, SourceSpec, SamplerSpec, ExecutorSpec, TrackerSpec, CommandSpec
-)
+S = TypeVar("S", TokenizerSpec, FormatSpec, SourceSpec, SamplerSpec, ExecutorSpec, TrackerSpec, CommandSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Registry(Mapping[str, S], Generic[S]):
 
     def __init__(self, kind: str, spec_type: type[S]) -> None:
         self.kind = kind
-        self.spec_type = spec_type
+        self.spec_type: type[S] = spec_type
         self._specs: dict[str, S] = {}
         self._providers: dict[str, Provider] = {}
 
@@ -219,9 +217,7 @@ def discover() -> Plugins:
     plugins = Plugins()
     disabled = {name.strip() for name in os.environ.get("TOKPACK_DISABLE", "").split(",")}
     # Built-ins first: on a clash the newcomer is the one reported as broken.
-    entries = sorted(
-        entry_points(group=ENTRY_POINT_GROUP), key=lambda e: (e.name != "builtin", e.name)
-    )
+    entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: (e.name != "builtin", e.name))
     for entry in entries:
         if entry.name in disabled:
             continue

@@ -44,7 +44,7 @@ TextSplit: TypeAlias = Literal["auto", "file", "lines", "separator"]
 #: Which engine encodes: the reference library, tokpack's native one, or the native one if proved equal.
 Engine: TypeAlias = Literal["auto", "reference", "native"]
 
-# ------------------------------------------------------------------------------------------ tokenizers
+# tokenizers
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Tokenizer(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------------------------- sources
+# sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Slice(NamedTuple):
 class Problem(NamedTuple):
     """A document that was not encoded as it stood."""
 
-    reason: str  # a short fixed word: "invalid-utf8", "bad-json", "missing-field", "empty", "too-long", …
+    reason: str  # a short fixed word: "invalid-utf8", "bad-json", "missing-field", "empty", …
     path: str
     position: int  # where it begins, in bytes (text) or rows (columnar), of the decompressed file
     detail: str
@@ -204,7 +204,7 @@ class Source(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------------------------- formats
+# formats
 
 
 class FormatWriter(Protocol):
@@ -293,7 +293,7 @@ class TokenStore(Protocol):
         ...
 
 
-# ------------------------------------------------------------------------------------------- executors
+# executors
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -309,6 +309,3 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop all workers, finished or not."""
         ...
-
-
-FileOpener: TypeAlias = Callable[[], BinaryIO]

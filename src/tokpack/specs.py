@@ -94,15 +94,11 @@ class FormatSpec(_Named):
     writer: str
     reader: str
     memory_mapped: bool = False  # opening a shard does not read its tokens
-    holds_documents: bool = (
-        True  # False: core keeps document boundaries in NAME.offsets.npy beside it
-    )
+    holds_documents: bool = True  # False: core keeps document boundaries in NAME.offsets.npy beside it
     appendable: bool = (
         False  # the file is its tokens' bytes and nothing else, so shards join by concatenation
     )
-    default_shard_bytes: int | None = (
-        None  # None: one shard per split unless the user asks for more
-    )
+    default_shard_bytes: int | None = None  # None: one shard per split unless the user asks for more
     columns: tuple[str, ...] = ()  # names of further per-token columns that it can hold
     options: tuple[str, ...] = ()  # names that `--format-option NAME=VALUE` may give
 
