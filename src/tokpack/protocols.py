@@ -39,7 +39,7 @@ __all__ = [
 Special: TypeAlias = Literal["text", "parse", "error"]
 #: What happens to a document that is broken.
 OnError: TypeAlias = Literal["fail", "skip", "replace"]
-#: How a text file becomes documents; ``auto``: at ``<|endoftext|>`` lines if there are any, else one document.
+#: How a text file becomes documents; ``auto``: at ``<|endoftext|>`` lines if any, else one document.
 TextSplit: TypeAlias = Literal["auto", "file", "lines", "separator"]
 #: Which engine encodes: the reference library, tokpack's native one, or the native one if proved equal.
 Engine: TypeAlias = Literal["auto", "reference", "native"]
