@@ -1,0 +1,1 @@
+"""Datasets on disk: manifest, shards, publishing, reading, verifying."""

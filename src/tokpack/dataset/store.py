@@ -1,0 +1,336 @@
+"""Splits of a dataset as one axis of tokens, and the datasets that hold them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from tokpack.batches import TokenBatch
+from tokpack.dataset.digest import LogicalDigest
+from tokpack.dataset.manifest import FileInfo, Manifest, Shard, read_manifest
+from tokpack.dtypes import DTYPES, TokenArray
+from tokpack.errors import DamagedError, StorageError, UsageError
+from tokpack.npy_file import map_npy
+from tokpack.plugins import Plugins, discover
+from tokpack.protocols import FormatReader, Tokenizer, TokenizerOptions
+from tokpack.references import Reference
+from tokpack.specs import FormatSpec, load
+
+__all__ = ["ArrayStore", "Dataset", "ShardStore", "open_dataset"]
+
+
+class ArrayStore:
+    """A `TokenStore` over arrays in memory: for tests, raw files and texts that need no dataset on disk.
+
+    ``tokens`` is uint16 or uint32; ``offsets`` (int64, documents + 1) default to one document.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenArray,
+        offsets: NDArray[np.int64] | None = None,
+        *,
+        vocab_size: int,
+        tokenizer_fingerprint: str = "",
+    ) -> None:
+        self._tokens: TokenArray = np.asarray(tokens)
+        self.offsets = np.array([0, len(tokens)], dtype=np.int64) if offsets is None else offsets
+        self.vocab_size = vocab_size
+        self.tokenizer_fingerprint = tokenizer_fingerprint
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage dtype."""
+        return self._tokens.dtype
+
+    @property
+    def num_documents(self) -> int:
+        """Documents in the store."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Logical digest of documents and tokens."""
+        digest = LogicalDigest(self.vocab_size)
+        digest.update(TokenBatch(self._tokens, self.offsets))
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def read(self, start: int, stop: int) -> TokenArray:
+        """Return tokens [start, stop) as a view."""
+        return self._tokens[start:stop]
+
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
+        _gather(self._tokens, starts, out)
+
+
+def _gather(tokens: TokenArray, starts: NDArray[np.int64], out: TokenArray) -> None:
+    """Copy windows of one array: NumPy's row index over a sliding view runs at the speed of memcpy."""
+    length = out.shape[1]
+    if len(starts) and (int(starts.min()) < 0 or int(starts.max()) + length > len(tokens)):
+        raise IndexError(f"a window of {length:,} tokens reaches outside of the {len(tokens):,} stored")
+    if len(starts):
+        np.take(sliding_window_view(tokens, length), starts, axis=0, out=out, mode="clip")
+
+
+class ShardStore:
+    """A `TokenStore` over the shards of one split. Shards are opened on first use."""
+
+    def __init__(self, dataset: Dataset, name: str) -> None:
+        split = dataset.manifest.splits[name]
+        self._dataset = dataset
+        self._shards = split.shards
+        self._starts = _starts([shard.tokens for shard in split.shards])
+        self._documents = _starts([shard.documents for shard in split.shards])
+        self._readers: list[FormatReader | None] = [None] * len(split.shards)
+        self.name = name
+        self.fingerprint = split.digest
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage dtype."""
+        return DTYPES[self._dataset.manifest.dtype]
+
+    @property
+    def vocab_size(self) -> int:
+        """Largest id + 1 of the tokenizer."""
+        return self._dataset.manifest.tokenizer.vocab_size
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Identity of the tokenizer."""
+        return self._dataset.manifest.tokenizer.fingerprint
+
+    @property
+    def memory_mapped(self) -> bool:
+        """Whether opening and reading leaves the tokens on disk."""
+        return self._dataset.format.memory_mapped
+
+    @property
+    def num_documents(self) -> int:
+        """Documents in the split."""
+        return self._documents[-1]
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Document boundaries over the whole split, int64 of shape (documents + 1,)."""
+        if len(self._shards) == 1:
+            return self.shard_offsets(0)
+        offsets = np.zeros(self.num_documents + 1, dtype=np.int64)
+        for index in range(len(self._shards)):
+            first = self._documents[index]
+            part = self.shard_offsets(index)
+            offsets[first + 1 : first + len(part)] = part[1:] + self._starts[index]
+        return offsets
+
+    def shard_offsets(self, index: int) -> NDArray[np.int64]:
+        """Document boundaries within shard ``index``, int64 of shape (documents + 1,), first 0."""
+        shard = self._shards[index]
+        if shard.offsets is not None:
+            offsets = map_npy(self._dataset.check_file(shard.offsets), np.dtype("<i8"))
+        else:
+            offsets = np.asarray(self.reader(index).offsets)  # type: ignore[attr-defined]
+        if len(offsets) != shard.documents + 1 or offsets[0] != 0 or offsets[-1] != shard.tokens:
+            raise DamagedError(
+                f"{shard.file.name}: its document boundaries do not fit {shard.documents:,} documents and "
+                f"{shard.tokens:,} tokens; run `tokpack verify {self._dataset.path}`"
+            )
+        return offsets
+
+    def reader(self, index: int) -> FormatReader:
+        """Open shard ``index``, checking its size first."""
+        if (reader := self._readers[index]) is None:
+            shard = self._shards[index]
+            path = self._dataset.check_file(shard.file)
+            reader = load(self._dataset.format.reader)(path, self.dtype)
+            if len(reader) != shard.tokens or reader.dtype != self.dtype:
+                raise DamagedError(
+                    f"{path} holds {len(reader):,} tokens of {reader.dtype}, the manifest says "
+                    f"{shard.tokens:,} of {self.dtype}; run `tokpack verify {self._dataset.path}`"
+                )
+            self._readers[index] = reader
+        return reader
+
+    def locate(self, position: int) -> tuple[Shard, int]:
+        """Return the shard that holds token ``position`` and the position within it."""
+        index = bisect_right(self._starts, position) - 1
+        return self._shards[index], position - self._starts[index]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def read(self, start: int, stop: int) -> TokenArray:
+        """Return tokens [start, stop): a view inside one memory-mapped shard, a copy across shards."""
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"tokens [{start:,}, {stop:,}) reach outside of the {len(self):,} stored")
+        parts = list(self._parts(start, stop))
+        if len(parts) == 1:
+            return parts[0]
+        joined: TokenArray = np.concatenate([np.empty(0, self.dtype), *parts])
+        return joined
+
+    def _parts(self, start: int, stop: int) -> Iterator[TokenArray]:
+        index = bisect_right(self._starts, start) - 1
+        while start < stop:
+            first, end = self._starts[index], min(stop, self._starts[index + 1])
+            if start < end:
+                yield self.reader(index).read(start - first, end - first)
+                start = end
+            index += 1
+
+    def tokens(self, start: int = 0, stop: int | None = None) -> TokenArray:
+        """Return tokens [start, stop) of the split; to the end by default."""
+        return self.read(start, len(self) if stop is None else stop)
+
+    def document(self, index: int) -> TokenArray:
+        """Return the tokens of document ``index``.
+
+        Raises:
+            UsageError: there is no such document.
+        """
+        if not 0 <= index < self.num_documents:
+            raise UsageError(
+                f"document {index:,} does not exist; {self.name} holds {self.num_documents:,} documents "
+                f"(0 to {self.num_documents - 1:,})"
+            )
+        shard = bisect_right(self._documents, index) - 1
+        local = index - self._documents[shard]
+        start, stop = self.shard_offsets(shard)[local : local + 2].tolist()
+        return self.reader(shard).read(start, stop)
+
+    def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Return values [start, stop) of a further per-token column, such as ``loss_mask``."""
+        if name not in self._dataset.manifest.columns:
+            raise UsageError(
+                f"{self._dataset.path} holds no column {name!r}; "
+                f"it holds: {', '.join(self._dataset.manifest.columns) or 'tokens only'}"
+            )
+        parts = []
+        for index, (first, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
+            low, high = max(start, first), min(stop, end)
+            if low < high:
+                parts.append(self.reader(index).column(name, low - first, high - first))  # type: ignore[attr-defined]
+        return np.concatenate(parts) if parts else np.empty(0, np.uint8)
+
+    def batches(self, tokens: int = 1 << 20) -> Iterator[TokenBatch]:
+        """Yield all documents in order, in batches of about ``tokens`` tokens, with their columns."""
+        for index, shard in enumerate(self._shards):
+            offsets = self.shard_offsets(index)
+            reader = self.reader(index)
+            first = 0
+            while first < shard.documents:
+                last = int(np.searchsorted(offsets, offsets[first] + tokens, side="right")) - 1
+                last = min(max(last, first + 1), shard.documents)
+                start, stop = int(offsets[first]), int(offsets[last])
+                columns = {
+                    name: reader.column(name, start, stop)  # type: ignore[attr-defined]
+                    for name in self._dataset.manifest.columns
+                }
+                yield TokenBatch(reader.read(start, stop), offsets[first : last + 1] - start, columns)
+                first = last
+
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
+        if len(self._shards) == 1 and self.memory_mapped:
+            _gather(self.reader(0).read(0, len(self)), starts, out)
+            return
+        length = out.shape[1]
+        edges = np.asarray(self._starts, dtype=np.int64)
+        shards = np.searchsorted(edges, starts, side="right") - 1
+        inside = starts + length <= edges[np.minimum(shards + 1, len(self._shards))]
+        for index in np.unique(shards[inside]).tolist():
+            rows = np.flatnonzero(inside & (shards == index))
+            reader = self.reader(index)
+            part = np.empty((len(rows), length), self.dtype)
+            _gather(reader.read(0, len(reader)), starts[rows] - edges[index], part)
+            out[rows] = part
+        for row in np.flatnonzero(~inside).tolist():  # the few that lie across two shards
+            out[row] = self.read(int(starts[row]), int(starts[row]) + length)
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + size)
+    return starts
+
+
+class Dataset(Mapping[str, ShardStore]):
+    """A complete dataset: its manifest, and its splits by name. Opening it reads no tokens."""
+
+    def __init__(self, path: Path, manifest: Manifest, plugins: Plugins) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.format: FormatSpec = plugins.formats[manifest.format.name]
+        self._plugins = plugins
+        self._stores = {name: ShardStore(self, name) for name in manifest.splits}
+
+    def __getitem__(self, split: str) -> ShardStore:
+        if split not in self._stores:
+            raise UsageError(
+                f"{self.path} has no split {split!r}; it has: {', '.join(self._stores)}. "
+                "`tokpack encode --validation PATH` or `--val-fraction 0.005` makes a validation split"
+            )
+        return self._stores[split]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stores)
+
+    def __len__(self) -> int:
+        return len(self._stores)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._stores
+
+    def check_file(self, info: FileInfo) -> Path:
+        """Return the path of a file of the dataset after a look at its kind and size.
+
+        Raises:
+            DamagedError: missing, not a regular file, or of another size than the manifest says.
+        """
+        path = self.path / info.name
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            raise DamagedError(f"{path} is missing; restore it from a copy or encode again") from None
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        if path.is_symlink() or not path.is_file():
+            raise DamagedError(f"{path} is not a regular file; datasets hold no links or devices")
+        if status.st_size != info.size_bytes:
+            raise DamagedError(
+                f"{path} has {status.st_size:,} bytes, the manifest says {info.size_bytes:,}; "
+                f"run `tokpack verify {self.path}`"
+            )
+        return path
+
+    def open_tokenizer(self) -> Tokenizer:
+        """Open the tokenizer stored inside the dataset; needs its backend, but no network."""
+        backend = Reference.parse(self.manifest.tokenizer.reference).backend
+        spec = self._plugins.tokenizers[backend]
+        model = str(self.path / "tokenizer") if self.manifest.tokenizer.files else ""
+        tokenizer: Tokenizer = load(spec.open)(model, TokenizerOptions())
+        return tokenizer
+
+
+def open_dataset(path: str | Path, *, plugins: Plugins | None = None) -> Dataset:
+    """Open a complete dataset; ``dataset["train"].tokens(0, 1000)`` reads from it.
+
+    Raises:
+        IncompleteError: it was begun and never finished.
+        StorageError: there is none, or it cannot be read.
+        DamagedError: its manifest is damaged.
+        UnknownPluginError: the format it is stored in is not installed.
+    """
+    directory = Path(path)
+    return Dataset(directory, read_manifest(directory), plugins or discover())

@@ -1,0 +1,1 @@
+"""Storage formats that need no further package."""
