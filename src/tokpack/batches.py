@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ from numpy.typing import NDArray
 from tokpack.dtypes import TokenArray
 
 __all__ = ["TextBatch", "TokenBatch", "offsets_from_lengths"]
-
-_NO_COLUMNS: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 
 def offsets_from_lengths(lengths: Iterable[int] | NDArray[Any], count: int) -> NDArray[np.int64]:
@@ -79,7 +76,7 @@ class TokenBatch:
 
     tokens: TokenArray
     offsets: NDArray[np.int64]
-    columns: Mapping[str, NDArray[Any]] = field(default=_NO_COLUMNS)
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
     def from_documents(cls, documents: Sequence[Sequence[int] | NDArray[Any]]) -> TokenBatch:
