@@ -134,7 +134,7 @@ class Batch:
     @property
     def seq_len(self) -> int:
         """Tokens that a model sees per row."""
-        return self.tokens.shape[1] - 1
+        return int(self.tokens.shape[1]) - 1
 
     @property
     def input_ids(self) -> TokenArray:

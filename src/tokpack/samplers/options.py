@@ -21,11 +21,9 @@ def read_choice(options: Mapping[str, Option], name: str, choices: tuple[str, ..
 
 def read_integer(options: Mapping[str, Option], name: str, default: int, *, least: int = 1) -> int:
     """Return the option ``name`` as an integer that is at least ``least``."""
-    value = options.get(name, default)
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = value
+    value = number = options.get(name, default)
+    if isinstance(value, str):
+        number = int(value) if value.isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise UsageError(f"{name} is {value!r}; give a whole number of at least {least}")
     return number

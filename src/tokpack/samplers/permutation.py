@@ -125,7 +125,8 @@ def _hash_below(values: NDArray[np.uint32], key: Any, bound: int) -> NDArray[np.
     scaled = hashed.astype(np.uint64)
     scaled *= np.uint64(bound)
     scaled >>= np.uint64(32)
-    return scaled.astype(np.uint32)
+    below: NDArray[np.uint32] = scaled.astype(np.uint32)
+    return below
 
 
 class Blocked:
@@ -136,6 +137,7 @@ class Blocked:
         self._kept: tuple[int, _Rows] = (-1, np.empty(0, np.int64))  # replaced whole: safe between threads
 
     def __call__(self, rows: _Rows) -> _Rows:
+        """Return the function's values at ``rows``."""
         if not len(rows):
             return np.empty(0, np.int64)
         block = int(rows[0]) // BLOCK
