@@ -108,6 +108,9 @@ GOLDEN_ORDERS: dict[tuple[int, int, int], list[int]] = {
 def test_order_is_a_pure_function_of_the_row(
     size: int, seed: int, shuffle: bool, data: st.DataObject
 ) -> None:
+    def opened() -> EpochOrder:
+        return EpochOrder(size, seed=seed, stream="s", shuffle=shuffle)
+
     order = opened()
     rows = data.draw(st.lists(st.integers(0, 20_000), min_size=1, max_size=40).map(np.array))
     alone = [
