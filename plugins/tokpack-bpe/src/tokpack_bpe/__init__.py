@@ -1,1 +1,0 @@
-"""Byte-level BPE: a native engine that trains, encodes and decodes."""

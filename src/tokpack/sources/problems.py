@@ -1,0 +1,47 @@
+"""What can be wrong with a document, and what the user wants done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from tokpack.errors import DocumentError
+from tokpack.protocols import OnError, Problem
+
+__all__ = ["REASONS", "Reason", "settle"]
+
+Reason: TypeAlias = Literal[
+    "invalid-utf8", "bad-json", "missing-field", "not-a-string", "lone-surrogate", "too-large"
+]
+
+#: Every word that a source of tokpack's own writes into `Problem.reason`, and what it means.
+REASONS: Mapping[Reason, str] = MappingProxyType(
+    {
+        "invalid-utf8": "bytes that are not UTF-8; replaced, each maximal ill-formed part is one U+FFFD",
+        "bad-json": "a line that is not one JSON object; never replaced",
+        "missing-field": "an object without the text field; never replaced",
+        "not-a-string": "a text field that holds something else, null included; never replaced",
+        "lone-surrogate": "half of a surrogate pair, out of a \\u escape; replaced, it is U+FFFD",
+        "too-large": "a document (JSONL: a line) above max_document_bytes; never replaced",
+    }
+)
+
+_REPLACEABLE: frozenset[Reason] = frozenset({"invalid-utf8", "lone-surrogate"})
+
+
+def settle(reason: Reason, path: str, position: int, detail: str, *, on_error: OnError) -> Problem:
+    """Return the problem with what is done about it: ``replaced`` where asked for and possible, else
+    ``skipped``.
+
+    Raises:
+        DocumentError: ``on_error`` is ``fail``.
+    """
+    replaceable = reason in _REPLACEABLE
+    if on_error == "fail":
+        remedy = "--on-error skip or replace" if replaceable else "--on-error skip"
+        raise DocumentError(
+            f"{path}: {reason} in the document at byte {position:,}: {detail}; repair it, or use {remedy}"
+        )
+    replaced = on_error == "replace" and replaceable
+    return Problem(reason, path, position, detail, "replaced" if replaced else "skipped")
