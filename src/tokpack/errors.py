@@ -28,6 +28,7 @@ __all__ = [
     "StorageError",
     "TokpackError",
     "UnknownPluginError",
+    "UnsupportedError",
     "UsageError",
 ]
 
@@ -51,6 +52,10 @@ class UnknownPluginError(UsageError, KeyError):
 
     # KeyError shows the repr of its argument; users must see the sentence.
     __str__ = Exception.__str__
+
+
+class UnsupportedError(UsageError):
+    """An engine cannot reproduce this exactly, and says by name what it lacks."""
 
 
 class DamagedError(TokpackError):

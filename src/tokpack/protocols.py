@@ -21,6 +21,7 @@ __all__ = [
     "Executor",
     "FormatReader",
     "FormatWriter",
+    "NativeEngine",
     "OnError",
     "Problem",
     "Slice",
@@ -29,8 +30,10 @@ __all__ = [
     "SourceOptions",
     "Special",
     "TextSplit",
+    "TiktokenModel",
     "TokenStore",
     "Tokenizer",
+    "TokenizerJson",
     "TokenizerOptions",
     "TrainingOptions",
 ]
@@ -128,6 +131,43 @@ class Tokenizer(Protocol):
 
     def save(self, directory: Path) -> None:
         """Write everything needed to open an equal tokenizer as ``backend:DIRECTORY``, without a network."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TiktokenModel:
+    """A byte-level BPE as tiktoken describes one."""
+
+    pattern: str  # the regular expression that splits text
+    ranks: Mapping[bytes, int]  # token bytes to id; the lower id merges first
+    special_tokens: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerJson:
+    """A tokenizer as Hugging Face's tokenizers stores one: the content of tokenizer.json."""
+
+    content: bytes
+
+
+class NativeEngine(Protocol):
+    """Encodes and decodes exactly like a reference library. Thread-safe, picklable.
+
+    `TokenizerSpec.accelerate` gives one; a backend uses it only after it has proved equal ids on the probe
+    set, which `tokpack.tokenizers.acceleration.native_engine` sees to.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name and version of the engine, such as ``tokpack-bpe 0.1.0``."""
+        ...
+
+    def encode_batch(self, texts: TextBatch, *, special: Special = "text") -> TokenBatch:
+        """See `Tokenizer.encode_batch`; adds nothing and leaves the post-processor to the caller."""
+        ...
+
+    def decode_bytes(self, tokens: TokenArray | Sequence[int]) -> bytes:
+        """See `Tokenizer.decode_bytes`."""
         ...
 
 

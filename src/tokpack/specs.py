@@ -28,7 +28,7 @@ __all__ = [
 # Two characters or more, so that a Windows drive is never taken for a backend: C:\x is a path.
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_TARGET_FIELDS = frozenset({"open", "train", "writer", "reader"})
+_TARGET_FIELDS = frozenset({"open", "train", "accelerate", "writer", "reader"})
 
 
 def load(target: str) -> Any:
@@ -74,11 +74,14 @@ class TokenizerSpec(_Named):
 
     ``open`` is called as ``open(model, options: TokenizerOptions) -> Tokenizer``; ``model`` is what follows
     the first colon. ``train``, where given, is called as ``train(batches, options: TrainingOptions) ->
-    Tokenizer``.
+    Tokenizer``. ``accelerate``, where given, is called as ``accelerate(model: TiktokenModel | TokenizerJson)
+    -> NativeEngine`` on behalf of other backends, through `tokpack.tokenizers.acceleration`; it raises
+    UnsupportedError naming what it cannot reproduce exactly.
     """
 
     open: str
     train: str | None = None
+    accelerate: str | None = None
     lossless: bool = True  # decode_bytes(encode(text)) == text.encode()
 
 

@@ -1,0 +1,1 @@
+"""Tokenizers, and what is the same for them all."""
