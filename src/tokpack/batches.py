@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tokpack.dtypes import TokenArray
 
-__all__ = ["TextBatch", "TokenBatch", "offsets_from_lengths"]
+__all__ = ["IGNORED_LABEL", "Batch", "TextBatch", "TokenBatch", "offsets_from_lengths"]
 
 
 def offsets_from_lengths(lengths: Iterable[int] | NDArray[Any], count: int) -> NDArray[np.int64]:
@@ -98,3 +98,86 @@ class TokenBatch:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per document, int64 of shape (documents,)."""
         return np.diff(self.offsets)
+
+
+#: The label that losses leave out: padding, and the last token of a segment.
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows for training, in the storage dtype, in memory that the caller owns.
+
+    ``tokens`` (rows, seq_len + 1) is uint16 or uint32: a row is a window one token longer than ``seq_len``,
+    so that inputs and labels are the same memory seen twice. ``segment_ids`` (rows, seq_len + 1), uint16,
+    says which document of its row a token belongs to: 1, 2, … from the left, and 0 for padding. None stands
+    for rows of one segment without padding, whatever documents they cross.
+    """
+
+    tokens: TokenArray
+    segment_ids: NDArray[np.uint16] | None = None
+
+    @classmethod
+    def empty(cls, rows: int, seq_len: int, dtype: np.dtype[Any], *, segmented: bool = False) -> Batch:
+        """Return an uninitialised batch for a sampler to fill."""
+        shape = (rows, seq_len + 1)
+        return cls(np.empty(shape, dtype), np.empty(shape, np.uint16) if segmented else None)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Return some of the rows, as views."""
+        segment_ids = self.segment_ids
+        return Batch(self.tokens[rows], None if segment_ids is None else segment_ids[rows])
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens that a model sees per row."""
+        return int(self.tokens.shape[1]) - 1
+
+    @property
+    def input_ids(self) -> TokenArray:
+        """What the model sees: a view, (rows, seq_len)."""
+        return self.tokens[:, :-1]
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return the next token at every position, int64 (rows, seq_len), -100 where there is none.
+
+        There is none on padding and where the next token belongs to another segment.
+        """
+        labels = self.tokens[:, 1:].astype(np.int64)
+        if self.segment_ids is not None:
+            here, after = self.segment_ids[:, :-1], self.segment_ids[:, 1:]
+            labels[(here != after) | (here == 0)] = IGNORED_LABEL
+        return labels
+
+    def position_ids(self) -> NDArray[np.int32]:
+        """Return positions that restart at 0 in every segment, int32 (rows, seq_len)."""
+        columns = np.arange(self.seq_len, dtype=np.int32)
+        if self.segment_ids is None:
+            return np.broadcast_to(columns, (len(self), self.seq_len))
+        starts = np.where(self._segment_starts(), columns, 0)
+        positions: NDArray[np.int32] = columns - np.maximum.accumulate(starts, axis=1, dtype=np.int32)
+        return positions
+
+    def cu_seqlens(self) -> NDArray[np.int32]:
+        """Return where segments begin in the flattened ``input_ids``, and their end: int32 (segments + 1,).
+
+        No segment crosses a row; a run of padding counts as one. This is the form that attention over
+        variable lengths takes (``flash_attn_varlen_func``, ``torch.nn.attention.varlen``).
+        """
+        size = len(self) * self.seq_len
+        if self.segment_ids is None:
+            return np.arange(0, size + 1, self.seq_len, dtype=np.int32)
+        starts = np.flatnonzero(self._segment_starts())
+        bounds = np.empty(len(starts) + 1, dtype=np.int32)
+        bounds[:-1], bounds[-1] = starts, size
+        return bounds
+
+    def _segment_starts(self) -> NDArray[np.bool_]:
+        assert self.segment_ids is not None
+        starts = np.empty((len(self), self.seq_len), dtype=np.bool_)
+        starts[:, 0] = True
+        np.not_equal(self.segment_ids[:, 1:-1], self.segment_ids[:, :-2], out=starts[:, 1:])
+        return starts

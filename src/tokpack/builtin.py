@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tokpack.hookspecs import hookimpl
-from tokpack.specs import FormatSpec, SourceSpec, TokenizerSpec
+from tokpack.specs import FormatSpec, SamplerSpec, SourceSpec, TokenizerSpec
 
 TOKPACK_HOOK_VERSION = 1
 
@@ -61,4 +61,21 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         "one JSON object per line",
         suffixes=(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst"),
         open="tokpack.sources.jsonl:open_source",
+    )
+
+
+@hookimpl
+def tokpack_register_samplers() -> Iterable[SamplerSpec]:
+    """Announce the rules that cut rows."""
+    yield SamplerSpec(
+        "random-block",
+        "random windows of the stream; each seen once per epoch, or drawn as nanoGPT does",
+        open="tokpack.samplers.random_block:open_sampler",
+        options=("epoch",),
+    )
+    yield SamplerSpec(
+        "sliding-window",
+        "windows at a stride, over the stream or within documents",
+        open="tokpack.samplers.sliding_window:open_sampler",
+        options=("stride", "within", "shuffle", "drop_last"),
     )

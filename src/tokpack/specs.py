@@ -117,9 +117,13 @@ class SourceSpec(_Named):
 
 @dataclass(frozen=True, slots=True)
 class SamplerSpec(_Named):
-    """A rule that cuts rows. ``open`` is called as ``open(store, options) -> Sampler``."""
+    """A rule that cuts rows.
+
+    ``open`` is called as ``open(store: TokenStore, options: SamplerOptions) -> Sampler``.
+    """
 
     open: str
+    options: tuple[str, ...] = ()  # names that `--sampler-option NAME=VALUE` may give
 
 
 @dataclass(frozen=True, slots=True)

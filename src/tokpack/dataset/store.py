@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from tokpack.batches import TokenBatch
@@ -44,6 +43,7 @@ class ArrayStore:
         self.offsets = np.array([0, len(tokens)], dtype=np.int64) if offsets is None else offsets
         self.vocab_size = vocab_size
         self.tokenizer_fingerprint = tokenizer_fingerprint
+        self.memory_mapped = True
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -75,12 +75,18 @@ class ArrayStore:
 
 
 def _gather(tokens: TokenArray, starts: NDArray[np.int64], out: TokenArray) -> None:
-    """Copy windows of one array: NumPy's row index over a sliding view runs at the speed of memcpy."""
+    """Copy windows of one contiguous array at the speed of memcpy.
+
+    Each window is one opaque item of an overlapping view, so NumPy's index copies it with one memcpy.
+    """
     length = out.shape[1]
-    if len(starts) and (int(starts.min()) < 0 or int(starts.max()) + length > len(tokens)):
+    if not len(starts):
+        return
+    if int(starts.min()) < 0 or int(starts.max()) + length > len(tokens):
         raise IndexError(f"a window of {length:,} tokens reaches outside of the {len(tokens):,} stored")
-    if len(starts):
-        np.take(sliding_window_view(tokens, length), starts, axis=0, out=out, mode="clip")
+    window = np.dtype((np.void, length * tokens.itemsize))
+    windows = np.ndarray((len(tokens) - length + 1,), window, buffer=tokens, strides=(tokens.itemsize,))
+    out.view(window)[:, 0] = windows[starts]
 
 
 class ShardStore:

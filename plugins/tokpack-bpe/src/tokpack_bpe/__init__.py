@@ -1,0 +1,1 @@
+"""Byte-level BPE: a native engine that trains, encodes and decodes."""
