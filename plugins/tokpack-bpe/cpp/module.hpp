@@ -6,5 +6,6 @@
 namespace tokpack::bpe {
 
 void bind_encoder(nanobind::module_& module);
+void bind_trainer(nanobind::module_& module);
 
 }  // namespace tokpack::bpe
