@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tokpack.dtypes import TokenArray
 
-__all__ = ["IGNORED_LABEL", "Batch", "TextBatch", "TokenBatch", "offsets_from_lengths"]
+__all__ = ["IGNORED_LABEL", "Batch", "TextBatch", "TokenBatch", "iter_ranges", "offsets_from_lengths"]
 
 
 def offsets_from_lengths(lengths: Iterable[int] | NDArray[Any], count: int) -> NDArray[np.int64]:
@@ -25,6 +25,16 @@ def offsets_from_lengths(lengths: Iterable[int] | NDArray[Any], count: int) -> N
     values = lengths if isinstance(lengths, np.ndarray) else np.fromiter(lengths, np.int64, count)
     np.cumsum(values, out=offsets[1:])
     return offsets
+
+
+def iter_ranges(offsets: NDArray[np.int64], size: int) -> Iterator[tuple[int, int]]:
+    """Cut items into consecutive ranges [first, last) of about ``size`` elements, one item at the least."""
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        last = int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1
+        last = min(max(last, first + 1), count)
+        yield first, last
+        first = last
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,19 @@ class TextBatch:
         """UTF-8 bytes in all documents together."""
         return int(self.offsets[-1])
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """UTF-8 bytes per document, int64 of shape (documents,)."""
+        return np.diff(self.offsets)
+
+    def select(self, keep: NDArray[np.bool_]) -> TextBatch:
+        """Return the documents where ``keep`` (documents,) is true; itself where all are."""
+        if keep.all():
+            return self
+        lengths = self.lengths
+        offsets = offsets_from_lengths(lengths[keep], int(keep.sum()))
+        return TextBatch(self.data[np.repeat(keep, lengths)], offsets)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
@@ -98,6 +121,17 @@ class TokenBatch:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per document, int64 of shape (documents,)."""
         return np.diff(self.offsets)
+
+    def select(self, keep: NDArray[np.bool_]) -> TokenBatch:
+        """Return the documents where ``keep`` (documents,) is true; itself where all are."""
+        if keep.all():
+            return self
+        lengths = self.lengths
+        chosen = np.repeat(keep, lengths)
+        offsets = offsets_from_lengths(lengths[keep], int(keep.sum()))
+        return TokenBatch(
+            self.tokens[chosen], offsets, {name: values[chosen] for name, values in self.columns.items()}
+        )
 
 
 #: The label that losses leave out: padding, and the last token of a segment.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokpack.batches import TokenBatch
+from tokpack.batches import TokenBatch, iter_ranges
 from tokpack.dataset.digest import LogicalDigest
 from tokpack.dataset.manifest import FileInfo, Manifest, Shard, read_manifest
 from tokpack.dtypes import DTYPES, TokenArray
@@ -39,7 +39,7 @@ class ArrayStore:
         vocab_size: int,
         tokenizer_fingerprint: str = "",
     ) -> None:
-        self._tokens: TokenArray = np.asarray(tokens)
+        self._tokens = tokens
         self.offsets = np.array([0, len(tokens)], dtype=np.int64) if offsets is None else offsets
         self.vocab_size = vocab_size
         self.tokenizer_fingerprint = tokenizer_fingerprint
@@ -230,20 +230,11 @@ class ShardStore:
 
     def batches(self, tokens: int = 1 << 20) -> Iterator[TokenBatch]:
         """Yield all documents in order, in batches of about ``tokens`` tokens, with their columns."""
-        for index, shard in enumerate(self._shards):
-            offsets = self.shard_offsets(index)
+        for index in range(len(self._shards)):
             reader = self.reader(index)
-            first = 0
-            while first < shard.documents:
-                last = int(np.searchsorted(offsets, offsets[first] + tokens, side="right")) - 1
-                last = min(max(last, first + 1), shard.documents)
-                start, stop = int(offsets[first]), int(offsets[last])
-                columns = {
-                    name: reader.column(name, start, stop)  # type: ignore[attr-defined]
-                    for name in self._dataset.manifest.columns
-                }
-                yield TokenBatch(reader.read(start, stop), offsets[first : last + 1] - start, columns)
-                first = last
+            yield from shard_batches(
+                reader, self.shard_offsets(index), self._dataset.manifest.columns, tokens
+            )
 
     def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
         """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
@@ -262,6 +253,16 @@ class ShardStore:
             out[rows] = part
         for row in np.flatnonzero(~inside).tolist():  # the few that lie across two shards
             out[row] = self.read(int(starts[row]), int(starts[row]) + length)
+
+
+def shard_batches(
+    reader: FormatReader, offsets: NDArray[np.int64], columns: Sequence[str], tokens: int = 1 << 20
+) -> Iterator[TokenBatch]:
+    """Yield the documents of one shard in order, in batches of about ``tokens`` tokens."""
+    for first, last in iter_ranges(offsets, tokens):
+        start, stop = int(offsets[first]), int(offsets[last])
+        values = {name: reader.column(name, start, stop) for name in columns}  # type: ignore[attr-defined]
+        yield TokenBatch(reader.read(start, stop), offsets[first : last + 1] - start, values)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -1,0 +1,70 @@
+"""What a person may ask of `encode`, in one frozen record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from tokpack.errors import UsageError
+from tokpack.protocols import Engine, SourceOptions, Special
+
+__all__ = ["EncodeOptions", "TooLong"]
+
+#: What happens to a document longer than ``max_length``.
+TooLong: TypeAlias = Literal["split", "truncate", "skip"]
+
+TRAIN, VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeOptions:
+    """Everything that the stored bytes depend on, beside the inputs themselves.
+
+    Workers, batch sizes and paths of the output are absent on purpose: the output does not depend on them.
+    """
+
+    tokenizer: str
+    format: str = "bin"
+    engine: Engine = "auto"
+    special: Special = "text"
+    bos: bool | None = None  # None: no BOS
+    eos: bool | None = None  # None: EOS after each document where the tokenizer has one
+    dtype: str | None = None  # None: from the vocabulary size
+    source: SourceOptions = field(default_factory=SourceOptions)
+    input_format: str | None = None  # None: from the file name
+    keep_empty: bool = False  # store an empty document as its boundaries alone
+    max_length: int | None = None  # tokens of a stored document, boundaries included
+    too_long: TooLong = "split"
+    val_fraction: float = 0.0
+    shard_bytes: int | None = None
+    num_shards: int | None = None
+    unit_bytes: int = 8 << 20
+    format_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.val_fraction < 1:
+            raise UsageError(f"--val-fraction is {self.val_fraction}; it must be at least 0 and below 1")
+        if self.shard_bytes is not None and self.num_shards is not None:
+            raise UsageError("--shard-bytes and --num-shards exclude each other; give one of them")
+        for name in ("shard_bytes", "num_shards", "max_length", "unit_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+
+    def recorded(self) -> dict[str, str | int | float | bool | None]:
+        """Return what the manifest records: every setting that shapes documents and tokens."""
+        return {
+            "special": self.special,
+            "bos": bool(self.bos),
+            "eos": bool(self.eos),
+            "on_error": self.source.on_error,
+            "keep_empty": self.keep_empty,
+            "max_length": self.max_length,
+            "too_long": self.too_long,
+            "val_fraction": self.val_fraction,
+            "text_field": self.source.text_field,
+            "text_split": self.source.split,
+            "separator": self.source.separator,
+            "max_document_bytes": self.source.max_document_bytes,
+        }

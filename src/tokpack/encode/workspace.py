@@ -1,0 +1,190 @@
+"""``NAME.partial``: where an encode works until its dataset is complete, and how that becomes ``NAME``.
+
+Layout: ``lock``, ``plan.json`` (what is being made, so that only the same command continues it), ``journal``,
+``units/`` (pieces), ``stdin.*`` (standard input, kept for resuming) and ``dataset/``, which one rename makes
+the final directory.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from tokpack.dataset.publish import DirectoryLock, publish, storage_error, sync_directory, write_file
+from tokpack.errors import MismatchError, UsageError
+
+__all__ = ["Workspace", "open_workspace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder of unfinished work of one output directory, locked by this process."""
+
+    output: Path
+    folder: Path
+
+    @property
+    def dataset(self) -> Path:
+        """The dataset in the making."""
+        return self.folder / "dataset"
+
+    @property
+    def units(self) -> Path:
+        """Pieces of finished units."""
+        return self.folder / "units"
+
+    @property
+    def journal(self) -> Path:
+        """Records of finished work."""
+        return self.folder / "journal"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there is earlier work to continue."""
+        return (self.folder / "plan.json").exists()
+
+    def bind(self, plan: dict[str, Any]) -> None:
+        """Note what is being made, or check that earlier work was for the very same.
+
+        Raises:
+            MismatchError: earlier work was begun with other inputs or options; names the first difference.
+        """
+        path = self.folder / "plan.json"
+        if not path.exists():
+            write_file(path, msgspec.json.encode(plan, order="sorted"))
+            return
+        before = msgspec.json.decode(path.read_bytes())
+        if (difference := _difference(before, msgspec.json.decode(msgspec.json.encode(plan)))) is not None:
+            raise MismatchError(
+                f"{self.folder} holds unfinished work that was begun with {difference}; "
+                "run that command again to continue it, or add --overwrite to begin anew"
+            )
+
+    def spool(self, stream: BinaryIO, suffix: str | None) -> Path | None:
+        """Keep standard input in a file; None when it is empty. Resuming compares it with what was kept.
+
+        Raises:
+            MismatchError: earlier work was begun with other standard input.
+        """
+        temporary = self.folder / "stdin.new"
+        with publish(temporary) as file:
+            first = b""
+            while block := stream.read(1 << 20):
+                first = first or block
+                file.write(block)
+        if not first:
+            temporary.unlink()
+            return None
+        path = self.folder / f"stdin{suffix or _sniff(first)}"
+        if path.exists() and not _same_content(path, temporary):
+            temporary.unlink()
+            raise MismatchError(
+                f"{self.folder} holds unfinished work that was begun with other standard input; "
+                "pipe the same in again, or add --overwrite to begin anew"
+            )
+        temporary.replace(path)
+        return path
+
+    def commit(self, *, overwrite: bool) -> None:
+        """Make the finished dataset appear under its final name, in one step. Raises StorageError."""
+        try:
+            sync_directory(self.dataset)
+            if overwrite and self.output.exists():
+                _exchange(self.dataset, self.output)
+            else:
+                self.dataset.rename(self.output)
+            sync_directory(self.output.parent)
+        except OSError as error:
+            raise storage_error(error, self.output) from error
+
+
+@contextmanager
+def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
+    """Lock and prepare ``NAME.partial`` beside ``output``; remove it when all went well or nothing was done.
+
+    Raises:
+        UsageError: ``output`` exists already and ``overwrite`` is not set.
+        LockedError: another process works there.
+        StorageError: the folder cannot be made.
+    """
+    output = Path(output.absolute())
+    if output.exists() and not overwrite:
+        raise UsageError(
+            f"{output} exists already; choose another --output, or replace it with --overwrite "
+            "(the old one stays until the new one is complete)"
+        )
+    workspace = Workspace(output, output.with_name(output.name + ".partial"))
+    try:
+        workspace.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, workspace.folder) from error
+    lock = DirectoryLock(workspace.folder)
+    lock.acquire()
+    try:
+        if overwrite or (workspace.resumes and not workspace.dataset.exists()):
+            _clear(workspace.folder)
+        for folder in (workspace.dataset, workspace.units):
+            folder.mkdir(exist_ok=True)
+        yield workspace
+        done = True
+    except OSError as error:
+        done = False
+        raise storage_error(error, workspace.folder) from error
+    except BaseException:
+        done = not workspace.resumes
+        raise
+    finally:
+        lock.release()
+        if done:
+            shutil.rmtree(workspace.folder, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove earlier work, but not the lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _difference(before: Any, now: Any, name: str = "") -> str | None:
+    """Say in words where two plans differ first."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            label = f"{name}.{key}" if name else str(key)
+            if (found := _difference(before.get(key), now.get(key), label)) is not None:
+                return found
+        return None
+    return None if before == now else f"another {name}: {before!r}, now {now!r}"
+
+
+def _sniff(first: bytes) -> str:
+    return ".jsonl" if first.lstrip()[:1] == b"{" else ".txt"
+
+
+def _same_content(left: Path, right: Path) -> bool:
+    import filecmp
+
+    return filecmp.cmp(left, right, shallow=False)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two directories atomically where the kernel can; else by two renames."""
+    if sys.platform == "linux":
+        import ctypes
+
+        at_fdcwd, rename_exchange = -100, 2
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(at_fdcwd, bytes(new), at_fdcwd, bytes(old), rename_exchange) == 0:
+            return
+    aside = new.with_name("replaced")
+    old.rename(aside)
+    new.rename(old)

@@ -1,0 +1,1 @@
+"""Ways to run units of work that need no further package."""
