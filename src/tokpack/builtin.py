@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tokpack.hookspecs import hookimpl
-from tokpack.specs import FormatSpec, SamplerSpec, SourceSpec, TokenizerSpec
+from tokpack.specs import (
+    CommandSpec,
+    ExecutorSpec,
+    FormatSpec,
+    SamplerSpec,
+    SourceSpec,
+    TokenizerSpec,
+)
 
 TOKPACK_HOOK_VERSION = 1
 
@@ -78,4 +85,32 @@ def tokpack_register_samplers() -> Iterable[SamplerSpec]:
         "windows at a stride, over the stream or within documents",
         open="tokpack.samplers.sliding_window:open_sampler",
         options=("stride", "within", "shuffle", "drop_last"),
+    )
+
+
+@hookimpl
+def tokpack_register_executors() -> Iterable[ExecutorSpec]:
+    """Announce ways to run units of work."""
+    yield ExecutorSpec(
+        "serial",
+        "one unit after the other, in this process",
+        open="tokpack.executors.serial:SerialExecutor",
+    )
+    yield ExecutorSpec(
+        "processes",
+        "worker processes on this machine",
+        open="tokpack.executors.processes:ProcessExecutor",
+    )
+
+
+@hookimpl
+def tokpack_register_commands() -> Iterable[CommandSpec]:
+    """Announce the commands, in the order of the work they do."""
+    prepare, look = "Prepare data", "Look at data"
+    yield CommandSpec("encode", "turn text into a dataset", open="tokpack.cli.encode:encode", group=prepare)
+    yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
+    yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)
+    yield CommandSpec("decode", "show tokens as text", open="tokpack.cli.decode:decode", group=look)
+    yield CommandSpec(
+        "plugins", "list what is installed", open="tokpack.cli.plugins:plugins", group="Installation"
     )

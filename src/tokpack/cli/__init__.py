@@ -1,0 +1,1 @@
+"""The command line. Nothing in tokpack imports it; only here is anything printed."""
