@@ -1,0 +1,198 @@
+"""Text columns of Arrow data as documents, for every source that reads with pyarrow.
+
+Documents go from the column's buffers into a `TextBatch`; no Python string is made on the way. The data is
+not trusted: offsets and dictionary indices are checked before anything follows them, and what a batch would
+expand to is known before it is built. pyarrow is no dependency of tokpack; import this module from a plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tokpack.batches import TextBatch
+from tokpack.errors import DamagedError, DocumentError, UsageError
+from tokpack.protocols import Problem, SourceBatch, SourceOptions
+
+__all__ = ["find_text_column", "is_text", "text_batches"]
+
+_BATCH_ROWS = 1 << 16
+_FLAT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type can hold documents: strings or bytes, dictionary-encoded or not."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return kind in _FLAT or kind in (pa.string_view(), pa.binary_view())
+
+
+def find_text_column(schema: pa.Schema, name: str, *, path: str) -> tuple[str, ...]:
+    """Return the way to the column called ``name``: one step, or several where it is dotted into structs.
+
+    Raises:
+        UsageError: no such column, or it holds no text; the message says which columns do.
+    """
+    steps = (name,) if name in schema.names else tuple(name.split("."))
+    kind: pa.DataType = pa.struct(schema)
+    for step in steps:
+        if not pa.types.is_struct(kind) or kind.get_field_index(step) < 0:
+            raise UsageError(f"{path} has no column {name!r}; {_choice(schema)}")
+        kind = kind.field(step).type
+    if not is_text(kind):
+        raise UsageError(f"column {name!r} of {path} holds {str(kind)[:80]}, not text; {_choice(schema)}")
+    return steps
+
+
+def text_batches(
+    column: pa.Array, *, path: str, first_row: int, options: SourceOptions
+) -> Iterator[SourceBatch]:
+    """Yield the rows of ``column`` as documents, in batches of about ``options.batch_bytes``.
+
+    Positions are row numbers, counted from ``first_row``. Nulls are skipped and reported.
+
+    Raises:
+        DamagedError: the column's offsets or indices contradict its data.
+        DocumentError: a row is too long or not UTF-8, and ``on_error`` is ``fail``.
+    """
+    present = _present(column)
+    lengths = _byte_lengths(column, path)
+    fits = lengths <= options.max_document_bytes
+    for start, stop in _pieces(np.where(fits, lengths, 0), options.batch_bytes):
+        keep = present[start:stop] & fits[start:stop]
+        rows = np.arange(first_row + start, first_row + stop, dtype=np.int64)
+        problems = [
+            *(Problem("null", path, int(row), "the row is null", "skipped") for row in rows[~present[start:stop]]),
+            *_too_long(rows, lengths[start:stop], present[start:stop] & ~fits[start:stop], path, options),
+        ]
+        kept = column.slice(start, stop - start)
+        if not keep.all():
+            kept = kept.filter(pa.array(keep))
+        texts, bad = _settle(_flat(kept), rows[keep], path, options)
+        problems = sorted([*problems, *bad], key=lambda problem: problem.position)
+        skipped = [problem.position for problem in bad if problem.action == "skipped"]
+        yield SourceBatch(texts, np.setdiff1d(rows[keep], skipped, assume_unique=True), tuple(problems))
+
+
+def _choice(schema: pa.Schema) -> str:
+    texts = [field.name for field in schema if is_text(field.type)]
+    columns = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in list(schema)[:20]) or "none"
+    advice = f"choose one with --text-field, such as {texts[0]!r}" if texts else "none of them holds text"
+    return f"its columns are: {columns}; {advice}"
+
+
+def _present(column: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(column.is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _byte_lengths(column: pa.Array, path: str) -> NDArray[np.int64]:
+    """Return the bytes of each row (0 for a null) after checking that the column can be followed safely."""
+    try:
+        # O(1) for flat columns; the offsets follow below, the text later. Indices and views are checked here.
+        column.validate(full=column.type not in _FLAT)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DamagedError(f"{path} is damaged: {error}; get the file again") from error
+    if pa.types.is_dictionary(column.type):
+        lengths = _byte_lengths(column.dictionary, path)
+        indices = pc.fill_null(column.indices.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        found = lengths[indices] if len(lengths) else np.zeros(len(column), np.int64)
+        return np.where(_present(column), found, 0)
+    if column.type in _FLAT:
+        offsets, data = _buffers(column)
+        if offsets[0] < 0 or offsets[-1] > len(data) or (np.diff(offsets) < 0).any():
+            raise DamagedError(f"{path} is damaged: its text offsets do not rise; get the file again")
+        lengths = np.diff(offsets).astype(np.int64)
+        return np.where(_present(column), lengths, 0) if column.null_count else lengths
+    lengths = pc.fill_null(pc.binary_length(column), 0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _pieces(lengths: NDArray[np.int64], batch_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into runs of at most ``batch_bytes``, or of one row where that alone is longer."""
+    ends = np.cumsum(lengths)
+    start = taken = 0
+    while start < len(lengths):
+        stop = int(np.searchsorted(ends, taken + batch_bytes, side="right"))
+        stop = min(max(stop, start + 1), start + _BATCH_ROWS)
+        yield start, stop
+        start, taken = stop, int(ends[stop - 1])
+
+
+def _too_long(
+    rows: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    which: NDArray[np.bool_],
+    path: str,
+    options: SourceOptions,
+) -> Iterator[Problem]:
+    for row, length in zip(rows[which].tolist(), lengths[which].tolist(), strict=True):
+        detail = f"{length:,} bytes, more than {options.max_document_bytes:,}"
+        if options.on_error == "fail":
+            raise DocumentError(
+                f"row {row:,} of {path} has {detail}; raise --max-document-bytes or pass --on-error skip"
+            )
+        yield Problem("too-long", path, row, detail, "skipped")
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    if column.type in _FLAT:
+        return column
+    if pa.types.is_dictionary(column.type):
+        return _flat(column.dictionary.take(column.indices))
+    return column.cast(pa.large_binary())
+
+
+def _buffers(column: pa.Array) -> tuple[NDArray[np.int64] | NDArray[np.int32], NDArray[np.uint8]]:
+    """Return the offsets (rows + 1) and all the data of a flat column, as views."""
+    wide = column.type in (pa.large_string(), pa.large_binary())
+    _, places, data = column.buffers()
+    if places is None or places.size == 0:
+        return np.zeros(1, np.int64), np.empty(0, np.uint8)
+    offsets = np.frombuffer(places, np.int64 if wide else np.int32)
+    values = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return offsets[column.offset : column.offset + len(column) + 1], values
+
+
+def _settle(
+    column: pa.Array, rows: NDArray[np.int64], path: str, options: SourceOptions
+) -> tuple[TextBatch, Sequence[Problem]]:
+    """Make a `TextBatch` of a flat column without nulls, handling what is not UTF-8."""
+    offsets, data = _buffers(column)
+    first = int(offsets[0])
+    data = data[first : int(offsets[-1])]
+    batch = TextBatch(data, offsets.astype(np.int64) - first)
+    if _is_utf8(batch):
+        return batch, ()
+    documents: list[bytes] = []
+    problems: list[Problem] = []
+    for index, row in enumerate(rows.tolist()):
+        raw = data[batch.offsets[index] : batch.offsets[index + 1]].tobytes()
+        try:
+            raw.decode()
+            documents.append(raw)
+        except UnicodeDecodeError as error:
+            if options.on_error == "fail":
+                raise DocumentError(
+                    f"row {row:,} of {path} is not UTF-8 ({error.reason} at byte {error.start:,}); "
+                    "pass --on-error replace or skip"
+                ) from None
+            if options.on_error == "replace":
+                documents.append(raw.decode(errors="replace").encode())
+            action = "replaced" if options.on_error == "replace" else "skipped"
+            problems.append(Problem("invalid-utf8", path, row, f"{error.reason} at byte {error.start:,}", action))
+    return TextBatch.from_utf8(documents), problems
+
+
+def _is_utf8(batch: TextBatch) -> bool:
+    """Tell whether every document is UTF-8, each on its own, in one pass of compiled code."""
+    places, data = (pa.py_buffer(array) for array in (batch.offsets, batch.data))
+    column = pa.Array.from_buffers(pa.large_string(), len(batch), [None, places, data])
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
