@@ -1,4 +1,4 @@
-"""Inputs that are named by a URL: ``s3://``, ``gs://``, ``https://``, ``memory://`` and whatever fsspec knows.
+"""Inputs named by a URL: ``s3://``, ``gs://``, ``https://``, ``memory://`` and whatever fsspec knows.
 
 A path without ``://`` is an ordinary file and needs nothing. fsspec, and the package that speaks to a
 particular store (s3fs, gcsfs, …), are imported on first use and belong to the user's own installation.
@@ -65,7 +65,9 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         if isinstance(error.__cause__, ImportError):
             raise UsageError(f"{url}: {error.__cause__}; it is what speaks {protocol}://") from error
         if isinstance(error.__cause__, ValueError):
-            raise UsageError(f"no filesystem for {protocol}:// ({error.__cause__}); check the address") from error
+            raise UsageError(
+                f"no filesystem for {protocol}:// ({error.__cause__}); check the address"
+            ) from error
         raise
 
 

@@ -8,6 +8,7 @@ expand to is known before it is built. pyarrow is no dependency of tokpack; impo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -66,13 +67,14 @@ def text_batches(
         keep = present[start:stop] & fits[start:stop]
         rows = np.arange(first_row + start, first_row + stop, dtype=np.int64)
         problems = [
-            *(Problem("null", path, int(row), "the row is null", "skipped") for row in rows[~present[start:stop]]),
+            *(
+                Problem("null", path, int(row), "the row is null", "skipped")
+                for row in rows[~present[start:stop]]
+            ),
             *_too_long(rows, lengths[start:stop], present[start:stop] & ~fits[start:stop], path, options),
         ]
-        kept = column.slice(start, stop - start)
-        if not keep.all():
-            kept = kept.filter(pa.array(keep))
-        texts, bad = _settle(_flat(kept), rows[keep], path, options)
+        kept = _flat(column.slice(start, stop - start), keep)
+        texts, bad = _settle(kept, rows[keep], path, options)
         problems = sorted([*problems, *bad], key=lambda problem: problem.position)
         skipped = [problem.position for problem in bad if problem.action == "skipped"]
         yield SourceBatch(texts, np.setdiff1d(rows[keep], skipped, assume_unique=True), tuple(problems))
@@ -107,8 +109,10 @@ def _byte_lengths(column: pa.Array, path: str) -> NDArray[np.int64]:
             raise DamagedError(f"{path} is damaged: its text offsets do not rise; get the file again")
         lengths = np.diff(offsets).astype(np.int64)
         return np.where(_present(column), lengths, 0) if column.null_count else lengths
-    lengths = pc.fill_null(pc.binary_length(column), 0)
-    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+    # A view is 16 bytes, of which the first four are its length.
+    views = np.frombuffer(column.buffers()[1] or b"", np.int32).reshape(-1, 4)
+    lengths = views[column.offset : column.offset + len(column), 0].astype(np.int64)
+    return np.where(_present(column), lengths, 0)
 
 
 def _pieces(lengths: NDArray[np.int64], batch_bytes: int) -> Iterator[tuple[int, int]]:
@@ -138,12 +142,18 @@ def _too_long(
         yield Problem("too-long", path, row, detail, "skipped")
 
 
-def _flat(column: pa.Array) -> pa.Array:
-    if column.type in _FLAT:
+def _flat(column: pa.Array, keep: NDArray[np.bool_]) -> pa.Array:
+    """Return the rows to keep as a flat column; rows that are not kept are never expanded."""
+    if column.type in (pa.string_view(), pa.binary_view()):  # which filter() cannot take
+        edges = np.flatnonzero(np.diff(keep.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+        runs = [column.slice(start, stop - start).cast(pa.large_binary()) for start, stop in edges.tolist()]
+        return pa.concat_arrays(runs) if runs else pa.array([], pa.large_binary())
+    if not keep.all():
+        column = column.filter(pa.array(keep))
+    if not pa.types.is_dictionary(column.type):
         return column
-    if pa.types.is_dictionary(column.type):
-        return _flat(column.dictionary.take(column.indices))
-    return column.cast(pa.large_binary())
+    found = column.dictionary.take(column.indices)
+    return _flat(found, np.ones(len(found), np.bool_))
 
 
 def _buffers(column: pa.Array) -> tuple[NDArray[np.int64] | NDArray[np.int32], NDArray[np.uint8]]:
@@ -169,6 +179,7 @@ def _settle(
         return batch, ()
     documents: list[bytes] = []
     problems: list[Problem] = []
+    action: Literal["skipped", "replaced"] = "replaced" if options.on_error == "replace" else "skipped"
     for index, row in enumerate(rows.tolist()):
         raw = data[batch.offsets[index] : batch.offsets[index + 1]].tobytes()
         try:
@@ -182,8 +193,9 @@ def _settle(
                 ) from None
             if options.on_error == "replace":
                 documents.append(raw.decode(errors="replace").encode())
-            action = "replaced" if options.on_error == "replace" else "skipped"
-            problems.append(Problem("invalid-utf8", path, row, f"{error.reason} at byte {error.start:,}", action))
+            problems.append(
+                Problem("invalid-utf8", path, row, f"{error.reason} at byte {error.start:,}", action)
+            )
     return TextBatch.from_utf8(documents), problems
 
 

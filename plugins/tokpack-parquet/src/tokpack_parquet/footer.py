@@ -43,7 +43,9 @@ def open_parquet(file: BinaryIO, path: str, **reading: Any) -> pq.ParquetFile:
         raise DamagedError(f"{path} does not end as a Parquet file does; it is truncated or something else")
     footer = int.from_bytes(tail[:4], "little")
     if footer > min(size - 12, _MAX_FOOTER):
-        raise DamagedError(f"{path} claims {footer:,} bytes of metadata in {size:,} bytes; get the file again")
+        raise DamagedError(
+            f"{path} claims {footer:,} bytes of metadata in {size:,} bytes; get the file again"
+        )
     file.seek(0)
     with parquet_errors(path):
         opened = pq.ParquetFile(

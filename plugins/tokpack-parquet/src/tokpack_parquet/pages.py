@@ -20,6 +20,7 @@ _DICTIONARY_PAGE = 2
 _UNCOMPRESSED, _COMPRESSED = 2, 3
 _HEADERS_WITH_COUNT = (5, 7, 8)  # data page, dictionary page, data page v2: field 1 counts the values
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+_MAGIC = b"PAR1"
 _MAX_DEPTH = 16
 _MAX_HEADER = 1 << 20
 
@@ -77,7 +78,8 @@ class _Compact:
         elif kind == _DOUBLE:
             self.at += 8
         elif kind == _BINARY:
-            self.at += self.varint()
+            length = self.varint()
+            self.at += length
         elif kind in (_LIST, _SET):
             head = self.byte()
             for _ in range(self.varint() if head >> 4 == 15 else head >> 4):
@@ -120,6 +122,8 @@ def iter_pages(file: BinaryIO, *, start: int, length: int, path: str) -> Iterato
         DamagedError: a header is malformed, or a page would reach beyond the chunk.
     """
     at, stop = start, start + length
+    if start < len(_MAGIC):  # where a chunk without pages is said to be
+        return
     while at < stop:
         for size in (1 << 10, _MAX_HEADER):
             file.seek(at)
@@ -130,7 +134,9 @@ def iter_pages(file: BinaryIO, *, start: int, length: int, path: str) -> Iterato
             except IndexError:
                 continue  # the header is longer than what was read
             except ValueError as error:
-                raise DamagedError(f"{path} has {error} in a page at byte {at:,}; get the file again") from error
+                raise DamagedError(
+                    f"{path} has {error} in a page at byte {at:,}; get the file again"
+                ) from error
         else:
             raise DamagedError(f"{path} has no end to a page header at byte {at:,}; get the file again")
         at += header_bytes + body_bytes
@@ -142,8 +148,8 @@ def iter_pages(file: BinaryIO, *, start: int, length: int, path: str) -> Iterato
 def rows_within(pages: list[Page], budget: int, *, most: int) -> int:
     """Return how many rows, at most ``most``, decode together to about ``budget`` bytes at worst.
 
-    For a flat column, where a row is a value. Plain pages are as large as they say. A row of a dictionary page
-    may be as long as the whole dictionary.
+    For a flat column, where a row is a value. Plain pages are as large as they say; a row that refers to a
+    dictionary may be as long as the whole dictionary.
     """
     dictionary = max((page.nbytes for page in pages if page.is_dictionary), default=0)
     rows = min(most, max(1, budget // dictionary)) if dictionary else most

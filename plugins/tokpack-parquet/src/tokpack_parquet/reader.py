@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import offsets_from_lengths
 from tokpack.dtypes import TokenArray, narrow
-from tokpack.errors import DamagedError, StorageError
+from tokpack.errors import DamagedError
 from tokpack_parquet.footer import chunk_range, open_parquet, parquet_errors
 from tokpack_parquet.pages import iter_pages
 from tokpack_parquet.writer import COLUMN_TYPES, TOKENS_KEY
@@ -26,6 +26,8 @@ __all__ = ["ParquetReader"]
 #: Decoded row groups that are kept, and the largest that is decoded at all.
 _CACHED_GROUPS = 4
 _MAX_GROUP_BYTES = 1 << 28
+
+_TokenCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
 
 class ParquetReader:
@@ -38,16 +40,10 @@ class ParquetReader:
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self._path = path
         self._dtype = dtype
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
-        try:
-            self._parquet = open_parquet(self._file, str(path))
-            self._check_columns()
-        except BaseException:
-            self._file.close()
-            raise
+        with parquet_errors(str(path)):
+            self._file = pa.OSFile(str(path))
+        self._parquet = open_parquet(self._file, str(path))
+        self._check_columns()
         self._lock = threading.Lock()
         self._decoded: OrderedDict[tuple[int, str], NDArray[Any]] = OrderedDict()
 
@@ -85,18 +81,20 @@ class ParquetReader:
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """Token at which each row group begins, and the end: from the footer, or counted in a foreign file."""
+        """Token at which each row group begins, and the end; counted where the footer does not say."""
         groups = self._parquet.num_row_groups
-        stated = (self._parquet.schema_arrow.metadata or {}).get(TOKENS_KEY) or (
-            self._parquet.metadata.metadata or {}
-        ).get(TOKENS_KEY)
+        stated = (self._parquet.metadata.metadata or {}).get(TOKENS_KEY)
         if stated is None:
-            return offsets_from_lengths([int(self._lists(group, "input_ids")[0].sum()) for group in range(groups)], groups)
+            counts = [int(self._lists(group, "input_ids")[0].sum()) for group in range(groups)]
+            return offsets_from_lengths(counts, groups)
         try:
-            counts = json.loads(stated)
-            assert len(counts) == groups and all(type(count) is int and 0 <= count < 2**31 for count in counts)
-        except (ValueError, TypeError, AssertionError, RecursionError) as error:
-            raise DamagedError(f"{self._path} states impossible token counts in its footer; encode it again") from error
+            counts = msgspec.json.decode(stated, type=list[_TokenCount])
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise DamagedError(f"{self._path} states impossible token counts: {error}") from error
+        if len(counts) != groups:
+            raise DamagedError(
+                f"{self._path} counts the tokens of {len(counts):,} row groups and has {groups:,}"
+            )
         return offsets_from_lengths(counts, groups)
 
     def _check_columns(self) -> None:
@@ -104,9 +102,13 @@ class ParquetReader:
         index = schema.get_field_index("input_ids")
         if index < 0:
             names = ", ".join(schema.names[:20]) or "none"
-            raise DamagedError(f"{self._path} has no column input_ids, only: {names}; is it a file of tokens?")
+            raise DamagedError(
+                f"{self._path} has no column input_ids, only: {names}; is it a file of tokens?"
+            )
         kind = schema.field(index).type
-        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_integer(kind.value_type):
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_integer(
+            kind.value_type
+        ):
             raise DamagedError(f"input_ids of {self._path} holds {str(kind)[:80]}, not lists of integers")
 
     def _values(self, name: str, start: int, stop: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -132,8 +134,8 @@ class ParquetReader:
         expected = int(self._starts[group + 1] - self._starts[group])
         if len(values) != expected:
             raise DamagedError(
-                f"{self._path} holds {len(values):,} values of {name} in row group {group} where its footer promises "
-                f"{expected:,}; encode it again"
+                f"row group {group} of {self._path} holds {len(values):,} values of {name} where the footer "
+                f"promises {expected:,}; encode it again"
             )
         values = narrow(values, dtype) if name == "input_ids" else values.astype(dtype, copy=False)
         values.flags.writeable = False
@@ -168,8 +170,8 @@ class ParquetReader:
             total += page.nbytes + (0 if page.is_dictionary else 4 * page.values)
             if total > _MAX_GROUP_BYTES:
                 raise DamagedError(
-                    f"row group {group} of {self._path} decodes to more than {_MAX_GROUP_BYTES >> 20} MiB; write it "
-                    "again with smaller row groups"
+                    f"row group {group} of {self._path} decodes to more than {_MAX_GROUP_BYTES >> 20} MiB; "
+                    "write it again with smaller row groups"
                 )
 
 

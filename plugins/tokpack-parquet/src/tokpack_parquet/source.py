@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,7 +45,7 @@ class ParquetSource:
             UsageError: there is no such column or it is no text.
             DamagedError: the file cannot be understood.
         """
-        with open_input(path) as file, open_parquet(file, path) as parquet:
+        with _open(path) as file, open_parquet(file, path) as parquet:
             find_text_column(parquet.schema_arrow, self.options.text_field, path=path)
             groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
             sizes = [max(0, sum(_sizes(group))) for group in groups]
@@ -72,15 +72,21 @@ class ParquetSource:
             DamagedError: pages are malformed or larger than a document may be.
         """
         with ExitStack() as stack:
-            file = stack.enter_context(open_input(part.path))
+            file = stack.enter_context(_open(part.path))
             parquet = stack.enter_context(open_parquet(file, part.path))
             steps = find_text_column(parquet.schema_arrow, self.options.text_field, path=part.path)
             metadata = parquet.metadata
             if part.stop > parquet.num_row_groups:
-                raise DamagedError(f"{part.path} has fewer row groups than when it was planned; encode it again")
-            chunks = [_chunk(metadata.row_group(index), steps, part.path) for index in range(part.start, part.stop)]
+                raise DamagedError(
+                    f"{part.path} has fewer row groups than when it was planned; encode it again"
+                )
+            chunks = [
+                _chunk(metadata.row_group(index), steps, part.path) for index in range(part.start, part.stop)
+            ]
             if is_url(part.path):
-                file = stack.enter_context(_local_copy(file, [chunk_range(chunk) for chunk in chunks], part.path))
+                file = stack.enter_context(
+                    _local_copy(file, [chunk_range(chunk) for chunk in chunks], part.path)
+                )
                 parquet = stack.enter_context(
                     pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=1 << 20)
                 )
@@ -101,7 +107,10 @@ class ParquetSource:
     ) -> Iterator[pa.Array]:
         """Yield the column of one row group in pieces of about ``batch_bytes``."""
         start, length = chunk_range(chunk)
-        pages = [_checked(page, self.options, path) for page in iter_pages(file, start=start, length=length, path=path)]
+        pages = [
+            _checked(page, self.options, path)
+            for page in iter_pages(file, start=start, length=length, path=path)
+        ]
         rows = parquet.metadata.row_group(group).num_rows
         average = max(1, sum(page.nbytes for page in pages) // max(1, rows))
         most = min(_BATCH_ROWS, max(1, self.options.batch_bytes // average))
@@ -121,7 +130,17 @@ class ParquetSource:
             column = batch.column(steps[0])
             yield pc.struct_field(column, list(steps[1:])) if len(steps) > 1 else column
         if found != rows:
-            raise DamagedError(f"{path} promises {rows:,} rows in row group {group} and holds {found:,}; get it again")
+            raise DamagedError(
+                f"{path} promises {rows:,} rows in row group {group} and holds {found:,}; get it again"
+            )
+
+
+def _open(path: str) -> Any:
+    """Open a file for pyarrow, which reads its own kind without holding up other threads."""
+    if is_url(path):
+        return open_input(path)
+    with parquet_errors(path):
+        return pa.OSFile(path)
 
 
 def _sizes(group: pq.RowGroupMetaData) -> Iterator[int]:
@@ -141,8 +160,8 @@ def _checked(page: Page, options: SourceOptions, path: str) -> Page:
     limit = options.max_document_bytes + (8 << 20)
     if page.nbytes > limit:
         raise DamagedError(
-            f"{path} has a page of {page.nbytes:,} bytes, more than a document may have ({limit:,}); write the file "
-            "with smaller pages, or raise --max-document-bytes"
+            f"{path} has a page of {page.nbytes:,} bytes, more than a document may have ({limit:,}); "
+            "write the file with smaller pages, or raise --max-document-bytes"
         )
     return page
 

@@ -32,6 +32,11 @@ _MAX_TOKENS = 1 << 30
 _MAX_ROWS = 1 << 18
 
 
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]
+    def __del__(self) -> None:
+        """Leave an abandoned file alone: it is the caller's, and may be closed already."""
+
+
 class ParquetWriter:
     """Writes documents as rows of ``input_ids``, a list of uint16 or uint32.
 
@@ -47,10 +52,12 @@ class ParquetWriter:
         self._ids_type = _ids_type(options.get("ids_type", dtype.name), dtype)
         self._group_tokens = _number(options, "row_group_tokens", 1 << 20, 1, _MAX_TOKENS)
         if unknown := [name for name in columns if name not in COLUMN_TYPES]:
-            raise UsageError(f"parquet holds {', '.join(COLUMN_TYPES)} beside the ids, not {', '.join(unknown)}")
+            raise UsageError(
+                f"parquet holds {', '.join(COLUMN_TYPES)} beside the ids, not {', '.join(unknown)}"
+            )
         self._types = {"input_ids": self._ids_type, **{name: COLUMN_TYPES[name] for name in columns}}
         self._schema = pa.schema([(name, pa.list_(kind)) for name, kind in self._types.items()])
-        self._writer = pq.ParquetWriter(file, self._schema, **_properties(options, list(self._types)))
+        self._writer = _Writer(file, self._schema, **_properties(options, list(self._types)))
         self._pending: list[TokenBatch] = []
         self._pending_tokens = self._pending_rows = 0
         self._groups: list[int] = []
@@ -105,14 +112,18 @@ def _part(batch: TokenBatch, start: int, stop: int) -> TokenBatch:
 
 def _values(parts: list[NDArray[Any]], kind: pa.DataType) -> pa.Array:
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    if kind == pa.int32() and values.dtype == np.uint32:
-        # Same bits, other sign: Arrow checks that no id reaches the sign bit.
-        return pa.array(values).cast(kind)
+    if kind == pa.int32() and values.dtype == np.uint32 and len(values) and int(values.max()) >= 2**31:
+        raise DocumentError(f"token id {int(values.max()):,} does not fit int32; leave ids_type out")
     return pa.array(values.astype(kind.to_pandas_dtype(), copy=False))
 
 
 def _ids_type(name: str, dtype: np.dtype[Any]) -> pa.DataType:
-    known = {dtype.name: pa.from_numpy_dtype(dtype), "uint32": pa.uint32(), "int32": pa.int32(), "int64": pa.int64()}
+    known = {
+        dtype.name: pa.from_numpy_dtype(dtype),
+        "uint32": pa.uint32(),
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+    }
     if name not in known:
         raise UsageError(f"ids_type is {name!r}; choose one of: {', '.join(known)}")
     return known[name]
@@ -141,7 +152,7 @@ def _properties(options: Mapping[str, str], names: list[str]) -> dict[str, Any]:
     }
     if encoding != "dictionary":
         leaves = [f"{name}.list.element" for name in names if name in ("input_ids", "segment_ids")]
-        properties["column_encoding"] = {leaf: _ENCODINGS[encoding] for leaf in leaves}
+        properties["column_encoding"] = dict.fromkeys(leaves, _ENCODINGS[encoding])
     if "compression_level" in options:
         properties["compression_level"] = _number(options, "compression_level", 3, 1, 22)
     return properties
