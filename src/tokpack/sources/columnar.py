@@ -8,7 +8,7 @@ expand to is known before it is built. pyarrow is no dependency of tokpack; impo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tokpack.batches import TextBatch
-from tokpack.errors import DamagedError, DocumentError, UsageError
+from tokpack.errors import DamagedError, UsageError
 from tokpack.protocols import Problem, SourceBatch, SourceOptions
+from tokpack.sources.problems import settle
 
 __all__ = ["find_text_column", "is_text", "text_batches"]
 
@@ -66,16 +67,11 @@ def text_batches(
     for start, stop in _pieces(np.where(fits, lengths, 0), options.batch_bytes):
         keep = present[start:stop] & fits[start:stop]
         rows = np.arange(first_row + start, first_row + stop, dtype=np.int64)
-        problems = [
-            *(
-                Problem("null", path, int(row), "the row is null", "skipped")
-                for row in rows[~present[start:stop]]
-            ),
-            *_too_long(rows, lengths[start:stop], present[start:stop] & ~fits[start:stop], path, options),
-        ]
+        gone = ~keep
+        missing = _missing(rows[gone], lengths[start:stop][gone], present[start:stop][gone], path, options)
         kept = _flat(column.slice(start, stop - start), keep)
         texts, bad = _settle(kept, rows[keep], path, options)
-        problems = sorted([*problems, *bad], key=lambda problem: problem.position)
+        problems = sorted([*missing, *bad], key=lambda problem: problem.position)
         skipped = [problem.position for problem in bad if problem.action == "skipped"]
         yield SourceBatch(texts, np.setdiff1d(rows[keep], skipped, assume_unique=True), tuple(problems))
 
@@ -126,20 +122,20 @@ def _pieces(lengths: NDArray[np.int64], batch_bytes: int) -> Iterator[tuple[int,
         start, taken = stop, int(ends[stop - 1])
 
 
-def _too_long(
+def _missing(
     rows: NDArray[np.int64],
     lengths: NDArray[np.int64],
-    which: NDArray[np.bool_],
+    present: NDArray[np.bool_],
     path: str,
     options: SourceOptions,
 ) -> Iterator[Problem]:
-    for row, length in zip(rows[which].tolist(), lengths[which].tolist(), strict=True):
-        detail = f"{length:,} bytes, more than {options.max_document_bytes:,}"
-        if options.on_error == "fail":
-            raise DocumentError(
-                f"row {row:,} of {path} has {detail}; raise --max-document-bytes or pass --on-error skip"
-            )
-        yield Problem("too-long", path, row, detail, "skipped")
+    """Say why each row that is not kept is missing: null, or too long."""
+    for row, length, there in zip(rows.tolist(), lengths.tolist(), present.tolist(), strict=True):
+        if not there:
+            yield Problem("null", path, row, "the row holds no value", "skipped")
+            continue
+        detail = f"{length:,} bytes, more than max_document_bytes ({options.max_document_bytes:,})"
+        yield settle("too-large", path, row, detail, on_error=options.on_error, unit="row")
 
 
 def _flat(column: pa.Array, keep: NDArray[np.bool_]) -> pa.Array:
@@ -156,13 +152,13 @@ def _flat(column: pa.Array, keep: NDArray[np.bool_]) -> pa.Array:
     return _flat(found, np.ones(len(found), np.bool_))
 
 
-def _buffers(column: pa.Array) -> tuple[NDArray[np.int64] | NDArray[np.int32], NDArray[np.uint8]]:
+def _buffers(column: pa.Array) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.uint8]]:
     """Return the offsets (rows + 1) and all the data of a flat column, as views."""
     wide = column.type in (pa.large_string(), pa.large_binary())
     _, places, data = column.buffers()
     if places is None or places.size == 0:
         return np.zeros(1, np.int64), np.empty(0, np.uint8)
-    offsets = np.frombuffer(places, np.int64 if wide else np.int32)
+    offsets: NDArray[np.signedinteger[Any]] = np.frombuffer(places, np.int64 if wide else np.int32)
     values = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     return offsets[column.offset : column.offset + len(column) + 1], values
 
@@ -179,23 +175,17 @@ def _settle(
         return batch, ()
     documents: list[bytes] = []
     problems: list[Problem] = []
-    action: Literal["skipped", "replaced"] = "replaced" if options.on_error == "replace" else "skipped"
     for index, row in enumerate(rows.tolist()):
         raw = data[batch.offsets[index] : batch.offsets[index + 1]].tobytes()
         try:
             raw.decode()
             documents.append(raw)
         except UnicodeDecodeError as error:
-            if options.on_error == "fail":
-                raise DocumentError(
-                    f"row {row:,} of {path} is not UTF-8 ({error.reason} at byte {error.start:,}); "
-                    "pass --on-error replace or skip"
-                ) from None
-            if options.on_error == "replace":
+            detail = f"byte 0x{raw[error.start]:02x} at {error.start:,} of it"
+            problem = settle("invalid-utf8", path, row, detail, on_error=options.on_error, unit="row")
+            problems.append(problem)
+            if problem.action == "replaced":
                 documents.append(raw.decode(errors="replace").encode())
-            problems.append(
-                Problem("invalid-utf8", path, row, f"{error.reason} at byte {error.start:,}", action)
-            )
     return TextBatch.from_utf8(documents), problems
 
 

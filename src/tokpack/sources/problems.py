@@ -12,7 +12,7 @@ from tokpack.protocols import OnError, Problem
 __all__ = ["REASONS", "Reason", "settle"]
 
 Reason: TypeAlias = Literal[
-    "invalid-utf8", "bad-json", "missing-field", "not-a-string", "lone-surrogate", "too-large"
+    "invalid-utf8", "bad-json", "missing-field", "not-a-string", "lone-surrogate", "null", "too-large"
 ]
 
 #: Every word that a source of tokpack's own writes into `Problem.reason`, and what it means.
@@ -23,6 +23,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         "missing-field": "an object without the text field; never replaced",
         "not-a-string": "a text field that holds something else, null included; never replaced",
         "lone-surrogate": "half of a surrogate pair, out of a \\u escape; replaced, it is U+FFFD",
+        "null": "a row without a value; passed over and counted, whatever is asked for",
         "too-large": "a document (JSONL: a line) above max_document_bytes; never replaced",
     }
 )
@@ -30,9 +31,11 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
 _REPLACEABLE: frozenset[Reason] = frozenset({"invalid-utf8", "lone-surrogate"})
 
 
-def settle(reason: Reason, path: str, position: int, detail: str, *, on_error: OnError) -> Problem:
+def settle(
+    reason: Reason, path: str, position: int, detail: str, *, on_error: OnError, unit: str = "byte"
+) -> Problem:
     """Return the problem with what is done about it: ``replaced`` where asked for and possible, else
-    ``skipped``.
+    ``skipped``. ``unit`` says what ``position`` counts.
 
     Raises:
         DocumentError: ``on_error`` is ``fail``.
@@ -41,7 +44,7 @@ def settle(reason: Reason, path: str, position: int, detail: str, *, on_error: O
     if on_error == "fail":
         remedy = "--on-error skip or replace" if replaceable else "--on-error skip"
         raise DocumentError(
-            f"{path}: {reason} in the document at byte {position:,}: {detail}; repair it, or use {remedy}"
+            f"{path}: {reason} in the document at {unit} {position:,}: {detail}; repair it, or use {remedy}"
         )
     replaced = on_error == "replace" and replaceable
     return Problem(reason, path, position, detail, "replaced" if replaced else "skipped")

@@ -1,4 +1,4 @@
-"""Input files as streams of bytes: plain, ``.gz`` and ``.zst``.
+"""Inputs as streams of bytes: files and URLs, plain, ``.gz`` and ``.zst``.
 
 Compressed files may hold several gzip members or zstd frames, with skippable frames between them. A file
 that ends too early is an error, never a silent end.
@@ -10,12 +10,13 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from contextlib import contextmanager, nullcontext
+from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
 from tokpack.errors import DamagedError, StorageError
+from tokpack.urls import is_url, open_input, storage_errors
 
 __all__ = ["ByteStream", "file_bytes", "is_compressed", "open_stream", "read_exactly"]
 
@@ -39,13 +40,13 @@ def is_compressed(path: str) -> bool:
 
 
 def file_bytes(path: str) -> int:
-    """Return the size of the file as it lies on disk.
+    """Return the size of a file or URL as it is stored.
 
     Raises:
         StorageError: there is no such file, or it is a directory, or it may not be read.
     """
-    with _named_errors(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123  a str is what we have
-        return os.fstat(file.fileno()).st_size
+    with _named_errors(path), _open(path) as file:
+        return file.seek(0, os.SEEK_END)
 
 
 @contextmanager
@@ -58,13 +59,14 @@ def open_stream(path: str, start: int = 0) -> Iterator[ByteStream]:
         StorageError: the operating system refused to open or read.
         DamagedError: the compressed data is truncated or not what its ending says.
     """
-    with _named_errors(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123
+    with _named_errors(path), _open(path) as file:
         if not is_compressed(path):
             file.seek(start)
             yield file
             return
-        if os.fstat(file.fileno()).st_size == 0:
+        if file.seek(0, os.SEEK_END) == 0:
             raise EOFError("it is empty, and even nothing compressed has a header")
+        file.seek(0)
         if path.endswith(_GZIP):
             with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
                 yield unzipped
@@ -84,18 +86,25 @@ def read_exactly(stream: ByteStream, size: int) -> bytes:
     return b"".join(blocks)
 
 
+def _open(path: str) -> BinaryIO:
+    # Unbuffered: whoever reads asks for large blocks. A str is what we have.
+    return open_input(path) if is_url(path) else cast(BinaryIO, open(path, "rb", buffering=0))  # noqa: PTH123
+
+
 @contextmanager
 def _named_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise DamagedError(
-            f"{path}: damaged or truncated compressed file: {error}; copy or download it again"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be read: {error.strerror or error}; check that it exists and may be read"
-        ) from error
+    # A remote store's client has errors of its own besides the operating system's.
+    with storage_errors(path) if is_url(path) else nullcontext():
+        try:
+            yield
+        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+            raise DamagedError(
+                f"{path}: damaged or truncated compressed file: {error}; copy or download it again"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot be read: {error.strerror or error}; check that it exists and may be read"
+            ) from error
 
 
 def _check_zstd_is_whole(file: BinaryIO) -> None:
@@ -104,7 +113,8 @@ def _check_zstd_is_whole(file: BinaryIO) -> None:
     The decompressor takes the end of the input for the end of the data, so a truncated file would lose
     documents without a word. The walk reads three bytes in 128 KiB of text.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
 
     def number(width: int) -> int:
         field = file.read(width)
