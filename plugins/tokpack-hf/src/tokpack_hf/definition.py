@@ -1,4 +1,4 @@
-"""What a ``tokenizer.json`` says, checked before the library sees it: its limits, identity and special ids."""
+"""What a ``tokenizer.json`` says, checked before the library sees it; its identity and special ids."""
 
 from __future__ import annotations
 

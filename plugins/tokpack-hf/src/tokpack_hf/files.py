@@ -57,6 +57,14 @@ class TokenizerFiles:
             template = named.get("default")
         return template if isinstance(template, str) else None
 
+    def without_added_tokens(self) -> TokenizerFiles:
+        """Return the files without the tokens that the settings add to those of the ``tokenizer.json``."""
+        if CONFIG not in self.contents:
+            return self
+        settings = self._object(CONFIG)
+        settings.pop("added_tokens_decoder", None)
+        return TokenizerFiles(self.origin, {**self.contents, CONFIG: msgspec.json.encode(settings)})
+
     def save(self, directory: Path) -> None:
         """Write the files into ``directory``, byte for byte as they were read."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -80,6 +88,10 @@ def decode_object(content: bytes, what: str) -> dict[str, Any]:
 
 def find_files(model: str) -> TokenizerFiles:
     """Read the files of ``model``: a ``tokenizer.json``, a folder that holds one, or a name on the hub.
+
+    A folder and a hub name are read as transformers does, with the tokens that ``tokenizer_config.json``
+    adds. A file gives the ids of that file, as the tokenizers library does; from the files beside it come
+    only the names of BOS, EOS and PAD and the chat template.
 
     Raises:
         UsageError: nothing of that name exists.
@@ -107,7 +119,8 @@ def find_files(model: str) -> TokenizerFiles:
             f"{model!r} holds no {DEFINITION}; for a SentencePiece model write sentencepiece:FILE.model, "
             "or save the tokenizer with transformers' save_pretrained"
         )
-    return TokenizerFiles(model, contents)
+    files = TokenizerFiles(model, contents)
+    return files.without_added_tokens() if path.is_file() else files
 
 
 def looks_local(model: str) -> bool:

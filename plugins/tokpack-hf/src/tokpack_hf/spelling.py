@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 __all__ = ["TokenBytes", "is_lossless", "token_bytes"]
@@ -28,13 +29,13 @@ def token_bytes(
     """Return the bytes of every token, and how they join."""
     kinds = _decoder_kinds(definition.get("decoder"))
     by_id: list[bytes | None] = [None] * size
+    spell: Callable[[str], bytes] = str.encode
+    joined: Callable[[list[bytes]], bytes] | None = None
     if kinds == ["ByteLevel"]:
         alphabet = {char: byte for byte, char in enumerate(byte_alphabet())}
-        spell, joined = (lambda token: _byte_level(token, alphabet)), b"".join
+        spell, joined = partial(_byte_level, alphabet=alphabet), b"".join
     elif kinds[:3] == ["Replace", "ByteFallback", "Fuse"] and kinds[3:] in ([], ["Strip"]):
         spell, joined = _sentence_piece, _strip_one if kinds[3:] else b"".join
-    else:
-        spell, joined = str.encode, None
     for token, token_id in vocab.items():
         by_id[token_id] = spell(token)
     for token_id, token in added.items():
