@@ -193,6 +193,20 @@ def test_replacement_is_pythons(tmp_path_factory, data):
     assert read(path, options, 11)[0] == [line.decode("utf-8", "replace").encode() for line in wanted]
 
 
+FEW_HIGH = [b"a" * 20, b"\n", "é漢🙂".encode(), b"\xe6", b"\xbc", b"\xa2", b"\xff", b" "]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(FEW_HIGH)))
+def test_few_high_bytes_among_many_are_looked_at_alone(tmp_path_factory, parts):
+    data = b"".join(parts)
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_bytes(data)
+    options = SourceOptions(split="lines", on_error="skip")
+    wanted = [line for line in expected(data, options)[0] if line == line.decode("utf-8", "ignore").encode()]
+    assert read(path, options)[0] == wanted
+
+
 @pytest.mark.parametrize("batch_bytes", [1, 7, 1000])
 @pytest.mark.parametrize("limit", [1, 4, 5, 6])
 def test_documents_above_the_limit(tmp_path, batch_bytes, limit):

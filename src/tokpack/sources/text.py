@@ -115,9 +115,8 @@ class TextSource:
         lengths = ends - starts
         if not lengths.size:
             return SourceBatch(TextBatch.from_utf8([]), starts, tuple(problems))
-        body = pieces.data[: int(ends[-1])]
-        body = body.replace(separator, b"") if separator else body
-        texts = TextBatch(np.frombuffer(body, dtype=np.uint8), offsets_from_lengths(lengths, len(lengths)))
+        body = np.frombuffer(_joined(pieces.data, starts, ends, separator), dtype=np.uint8)
+        texts = TextBatch(body, offsets_from_lengths(lengths, len(lengths)))
         return SourceBatch(texts, starts + pieces.position, tuple(problems))
 
     def _repaired(
@@ -153,10 +152,19 @@ class TextSource:
         return settle("too-large", path, position, detail, on_error=self.options.on_error)
 
 
+def _joined(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], separator: bytes) -> bytes:
+    """Return the pieces back to back, that is ``data`` without its separators."""
+    if len(starts) == 1:
+        return data[int(starts[0]) : int(ends[0])]
+    if len(separator) == 1:  # CPython deletes single bytes fast, and lines are many and short
+        return data[: int(ends[-1])].replace(separator, b"")
+    return b"".join([data[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
+
+
 def _invalid_utf8(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> dict[int, str]:
     """Return what is wrong with each document that is not UTF-8, by its index, in one pass over the bytes."""
     broken: dict[int, str] = {}
-    if data.isascii() or not ends.size:
+    if not ends.size or _is_utf8(data, int(ends[-1])):
         return broken
     view, stop, at = memoryview(data), int(ends[-1]), 0
     while at < len(starts):
@@ -171,6 +179,26 @@ def _invalid_utf8(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64
         else:
             break
     return broken
+
+
+def _is_utf8(data: bytes, stop: int) -> bool:
+    """Whether ``data[:stop]`` is UTF-8.
+
+    Only bytes above 0x7f can break it, and only by what stands next to them. Where they are few, they alone
+    are decoded, with one space for whatever lies between two runs of them.
+    """
+    if data.isascii():
+        return True
+    array = np.frombuffer(data, dtype=np.uint8)[:stop]
+    high = np.flatnonzero(array.view(np.int8) < 0)
+    suspects = array
+    if len(high) < len(array) // 8:
+        suspects = np.insert(array[high], np.flatnonzero(np.diff(high) > 1) + 1, ord(" "))
+    try:
+        str(suspects.data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _has_line(path: str, line: bytes) -> bool:
