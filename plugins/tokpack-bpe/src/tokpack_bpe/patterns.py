@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["PATTERNS", "pattern_of_tiktoken", "pattern_of_tokenizers"]
+__all__ = ["PATTERNS", "pattern_of_tiktoken", "pattern_of_tokenizers", "regex_for_tokenizers"]
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORD_END = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -41,6 +41,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
 _HUGGING_FACE: Mapping[str, str] = MappingProxyType(
     {
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
+        PATTERNS["cl100k"].replace("{1,3}+", "{1,3}"): "cl100k",
         PATTERNS["llama3"]: "llama3",
         PATTERNS["qwen2"]: "qwen2",
         PATTERNS["o200k"]: "o200k",
@@ -60,3 +61,8 @@ def pattern_of_tiktoken(regex: str) -> str | None:
 def pattern_of_tokenizers(regex: str) -> str | None:
     """Return the pattern that ``regex`` is for Hugging Face's tokenizers, or None."""
     return _HUGGING_FACE.get(regex)
+
+
+def regex_for_tokenizers(pattern: str) -> str:
+    """Return how a tokenizer.json writes ``pattern``, a name in `PATTERNS`."""
+    return next(regex for regex, name in _HUGGING_FACE.items() if name == pattern)
