@@ -132,26 +132,30 @@ def _hash_below(values: NDArray[np.uint32], key: Any, bound: int) -> NDArray[np.
 class Blocked:
     """A pure function of row numbers, evaluated block by block: the last block is kept."""
 
-    def __init__(self, function: Callable[[_Rows], _Rows]) -> None:
+    def __init__(self, function: Callable[[_Rows], _Rows], *, size: int = BLOCK) -> None:
         self._function = function
+        self._size = size
         self._kept: tuple[int, _Rows] = (-1, np.empty(0, np.int64))  # replaced whole: safe between threads
 
     def __call__(self, rows: _Rows) -> _Rows:
         """Return the function's values at ``rows``."""
         if not len(rows):
             return np.empty(0, np.int64)
-        block = int(rows[0]) // BLOCK
-        within = rows - block * BLOCK
-        if int(within.view(np.uint64).max()) >= BLOCK:  # negative numbers are huge here
+        block = int(rows[0]) // self._size
+        within = rows - block * self._size
+        if int(within.view(np.uint64).max()) >= self._size:  # negative numbers are huge here
             return self._function(rows)
         kept, values = self._kept
         if kept != block:
-            values = self._function(np.arange(block * BLOCK, (block + 1) * BLOCK, dtype=np.int64))
+            values = self._function(np.arange(block * self._size, (block + 1) * self._size, dtype=np.int64))
             self._kept = (block, values)
         return values[within]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Blocked, (self._function,))
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self._function, self._size)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.__init__(state[0], size=state[1])  # type: ignore[misc]
 
 
 class EpochOrder:
@@ -164,7 +168,7 @@ class EpochOrder:
         self.size = size
         self._key = derive_key(seed, stream)
         self._shuffle = shuffle
-        self.items: Callable[[_Rows], _Rows] = Blocked(self._items)
+        self.items = Blocked(self._items, size=min(BLOCK, size))
 
     def rows_before(self, epoch: int) -> int:
         """Return the first row of ``epoch``."""
