@@ -26,7 +26,7 @@ def test_against_lists(documents, bos_id, eos_id, dtype):
     before, after = ([] if token_id is None else [token_id] for token_id in (bos_id, eos_id))
     assert [tokens.tolist() for tokens in got] == [before + document + after for document in documents]
     masks = [
-        [0] * len(before)
+        [document[0] % 2 if document else 0] * len(before)
         + [token % 2 for token in document]
         + [document[-1] % 2 if document else 0] * len(after)
         for document in documents

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,18 @@ from tokpack.batches import TextBatch, TokenBatch
 from tokpack.protocols import Special, Tokenizer
 from tokpack.tokenizers.probe_texts import PROBE_VERSION, probe_texts
 
-__all__ = ["TokenizerIdentity", "identify", "prove_equal"]
+__all__ = ["Encoder", "TokenizerIdentity", "identify", "prove_equal"]
+
+# Special tokens are part of the probe set, so it is encoded both ways.
+_POLICIES: tuple[Special, ...] = ("text", "parse")
+
+
+class Encoder(Protocol):
+    """What a `Tokenizer` and a `NativeEngine` have in common."""
+
+    def encode_batch(self, texts: TextBatch, *, special: Special = "text") -> TokenBatch:
+        """Encode each document on its own, adding nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ def identify(tokenizer: Tokenizer) -> TokenizerIdentity:
     A backend that knows the version of its Unicode tables says so in an attribute ``unicode_version``.
     """
     digest = hashlib.sha256()
-    for batch in _answers(tokenizer):
+    for batch in _answers(tokenizer, _probe_batch()):
         digest.update(batch.offsets.astype("<i8").tobytes())
         digest.update(batch.tokens.astype("<u4").tobytes())
     return TokenizerIdentity(
@@ -58,23 +70,23 @@ def identify(tokenizer: Tokenizer) -> TokenizerIdentity:
     )
 
 
-def prove_equal(reference: Tokenizer, candidate: Tokenizer) -> bool:
-    """Whether ``candidate`` may stand in for ``reference``: same vocabulary, special tokens and probe ids."""
-    if (reference.vocab_size, dict(reference.special_tokens)) != (
-        candidate.vocab_size,
-        dict(candidate.special_tokens),
-    ):
-        return False
+def prove_equal(reference: Tokenizer, candidate: Encoder) -> bool:
+    """Whether ``candidate`` may encode in place of ``reference``.
+
+    It may if it gives the same ids for the probe set and for the special tokens of ``reference``, both with
+    special tokens as text and parsed.
+    """
+    specials = "".join(reference.special_tokens)
+    spelled = TextBatch.from_texts([*reference.special_tokens, specials, f"a {specials} b"])
     return all(
         np.array_equal(ours.offsets, theirs.offsets) and np.array_equal(ours.tokens, theirs.tokens)
-        for ours, theirs in zip(_answers(reference), _answers(candidate), strict=True)
+        for texts in (_probe_batch(), spelled)
+        for ours, theirs in zip(_answers(reference, texts), _answers(candidate, texts), strict=True)
     )
 
 
-def _answers(tokenizer: Tokenizer) -> Iterator[TokenBatch]:
-    """Special tokens are part of the probe set, so it is encoded both ways."""
-    policies: tuple[Special, ...] = ("text", "parse")
-    return (tokenizer.encode_batch(_probe_batch(), special=special) for special in policies)
+def _answers(encoder: Encoder, texts: TextBatch) -> Iterator[TokenBatch]:
+    return (encoder.encode_batch(texts, special=special) for special in _POLICIES)
 
 
 @cache

@@ -57,6 +57,27 @@ _CODE = (
     "            \n        \n    x\n\n\n\n  \t \t  y    ",
     "1,234,567.89 $5.00 50% 3rd 1st 12345678901234567890 0xDEADBEEF 1e-10 -0 +1 №5",
 )  # fmt: skip
+# Texts on which fast engines have been seen to differ.
+_HARD = (
+    "",
+    " ",
+    "The quick brown fox jumps over the lazy dog, doesn't it? I'LL SAY SO'S HE.",
+    "it's we're I've I'm you'll he'd IT'S WE'RE I'ſ ’s ''s 's's",
+    "def f(x):\n    return {'a': [1, 2.5, 1e-9, 0xFF]}\t# 12345678901\r\n\r\n",
+    "a  b   c \n d\n\n e \t\n\n\n  f  ",
+    "\n \n  \n",
+    "x=1;y+=2;//z/\n/*…*/\r\n/",
+    "naïve Ünïcödé ǅ ʰ ſtop ﬁne Straße İstanbul CamelCaseHTTPServer iPhone's XMLHttp'S",
+    "e\u0301 \u0301e \u0338= A\u030a\u0323 \u1100\u1161\u11a8 \uac01 한국어 각",
+    "日本語のテキスト、漢字とカタカナ。中文分词测试，全角１２３４５ＡＢＣ",
+    "हिन्दी में पाठ ภาษาไทยไม่มีช่องว่าง العربيّة עברית",
+    "😀👍🏽👨‍👩‍👧‍👦🇩🇪 ☃️ ©®™ €£¥ ½²³ Ⅻ ٣٤٥٦ १२३४",
+    "\u00a0\u2003\u3000 \u0085\u2028\u2029\u200b\ufeff\x1c\x1f\x00\x07\x7f\ue000\U000e0001\ufffd",
+    "<|endoftext|> <|endofprompt|><|im_start|>user<|im_end|> <s></s> [INST] <think>",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 3,
+    "------------------------------====****####________      \t\t\t\t        ",
+)
 _CODE_FRAMES = ("{}", " {}", "{}\n", "{}{}", "x{}", "\n\n{}")
 _RUNS = (
     "a",
@@ -117,7 +138,7 @@ def _code_points() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    yield ""
+    yield from _HARD
     yield from _spaces()
     yield from _contractions()
     yield from _numbers()

@@ -67,20 +67,19 @@ def surround_batch(
     """
     if not prefix and not suffix:
         return batch
-    added = len(prefix) + len(suffix)
-    offsets = batch.offsets + added * np.arange(len(batch.offsets), dtype=np.int64)
-    inner = np.arange(batch.offsets[-1]) + np.repeat(
-        len(prefix) + added * np.arange(len(batch), dtype=np.int64), batch.lengths
-    )
+    offsets = batch.offsets + (len(prefix) + len(suffix)) * np.arange(len(batch) + 1, dtype=np.int64)
     heads = offsets[:-1, None] + np.arange(len(prefix))
     tails = offsets[1:, None] - len(suffix) + np.arange(len(suffix))
+    # A mask of what was there before costs a sixteenth of an index for every token.
+    inner = np.ones(int(offsets[-1]), dtype=np.bool_)
+    inner[heads] = inner[tails] = False
 
-    tokens = np.empty(int(offsets[-1]), dtype=batch.tokens.dtype)
+    tokens = np.empty(len(inner), dtype=batch.tokens.dtype)
     tokens[inner], tokens[heads], tokens[tails] = batch.tokens, prefix, suffix
     columns = {}
     filled = np.flatnonzero(batch.lengths)
     for name, values in batch.columns.items():
-        column = columns[name] = np.zeros(len(tokens), dtype=values.dtype)
+        column = columns[name] = np.zeros(len(inner), dtype=values.dtype)
         column[inner] = values
         column[heads[filled]] = values[batch.offsets[filled], None]
         column[tails[filled]] = values[batch.offsets[filled + 1] - 1, None]
