@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,15 @@ from typing import Any, BinaryIO, cast
 from tokpack.dataset.manifest import FileInfo
 from tokpack.errors import LockedError, StorageError
 
-__all__ = ["DirectoryLock", "HashingFile", "hash_file", "publish", "sync_directory", "write_file"]
+__all__ = [
+    "DirectoryLock",
+    "HashingFile",
+    "exchange_directories",
+    "hash_file",
+    "publish",
+    "sync_directory",
+    "write_file",
+]
 
 _READ_BYTES = 1 << 20
 
@@ -157,6 +166,21 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     else:
         remedy = "nothing incomplete stands under its final name; run the same command again"
     return StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}")
+
+
+def exchange_directories(new: Path, old: Path) -> None:
+    """Swap two directories: in one step where the kernel can, else by renaming them one after the other."""
+    if sys.platform == "linux":
+        import ctypes
+
+        at_fdcwd, rename_exchange = -100, 2
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(at_fdcwd, bytes(new), at_fdcwd, bytes(old), rename_exchange) == 0:
+            return
+    aside = new.with_name(f"{new.name}.replaced")
+    old.rename(aside)
+    new.rename(old)
+    aside.rename(new)
 
 
 class DirectoryLock:

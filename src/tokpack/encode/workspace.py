@@ -8,7 +8,6 @@ the final directory.
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,14 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from tokpack.dataset.publish import DirectoryLock, publish, storage_error, sync_directory, write_file
+from tokpack.dataset.publish import (
+    DirectoryLock,
+    exchange_directories,
+    publish,
+    storage_error,
+    sync_directory,
+    write_file,
+)
 from tokpack.errors import MismatchError, UsageError
 
 __all__ = ["Workspace", "open_workspace"]
@@ -97,7 +103,7 @@ class Workspace:
         try:
             sync_directory(self.dataset)
             if overwrite and self.output.exists():
-                _exchange(self.dataset, self.output)
+                exchange_directories(self.dataset, self.output)
             else:
                 self.dataset.rename(self.output)
             sync_directory(self.output.parent)
@@ -174,17 +180,3 @@ def _same_content(left: Path, right: Path) -> bool:
     import filecmp
 
     return filecmp.cmp(left, right, shallow=False)
-
-
-def _exchange(new: Path, old: Path) -> None:
-    """Swap two directories atomically where the kernel can; else by two renames."""
-    if sys.platform == "linux":
-        import ctypes
-
-        at_fdcwd, rename_exchange = -100, 2
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.renameat2(at_fdcwd, bytes(new), at_fdcwd, bytes(old), rename_exchange) == 0:
-            return
-    aside = new.with_name("replaced")
-    old.rename(aside)
-    new.rename(old)
