@@ -1,0 +1,454 @@
+"""`tokpack encode`: text in, a verified-to-be-whole dataset out."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from tokpack.cli.console import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    parse_bytes,
+    print_json,
+    print_table,
+    stderr,
+    table,
+)
+from tokpack.encode.estimate import estimate
+from tokpack.encode.job import Job, prepare
+from tokpack.encode.options import EncodeOptions
+from tokpack.encode.run import STDIN, Encoded, Listener, encode_job
+from tokpack.encode.run import Progress as Done
+from tokpack.errors import UsageError
+from tokpack.plugins import discover
+from tokpack.protocols import Engine, OnError, SourceOptions, Special, TextSplit
+
+__all__ = ["encode"]
+
+_DATA = "What to read"
+_TOKENS = "How to tokenize"
+_OUTPUT = "What to write"
+_RUN = "How to run"
+
+
+def encode(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[INPUT]...",
+            help="Files, folders or quoted globs; `-` is standard input. Default: standard input if piped, "
+            "else `./data`.",
+            show_default=False,
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str,
+        typer.Option(
+            "--tokenizer",
+            "-t",
+            help="backend:model, such as `tiktoken:gpt2`, `hf:./tokenizer.json`, `bpe:./tok`, `byte`.",
+            rich_help_panel=_TOKENS,
+            show_default=False,
+        ),
+    ] = ...,  # type: ignore[assignment]
+    format_name: Annotated[
+        str, typer.Option("--format", "-f", help="Storage format: bin, npy, …", rich_help_panel=_OUTPUT)
+    ] = "bin",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the dataset.", rich_help_panel=_OUTPUT)
+    ] = Path("tokenized"),
+    validation: Annotated[
+        list[str] | None,
+        typer.Option("--validation", help="Inputs of the validation split.", rich_help_panel=_DATA),
+    ] = None,
+    val_fraction: Annotated[
+        float,
+        typer.Option(
+            help="Hold out this share of the training documents, chosen by the hash of their content, so "
+            "that exact duplicates stay together.",
+            rich_help_panel=_DATA,
+        ),
+    ] = 0.0,
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Inputs of a further split, as NAME=GLOB.", rich_help_panel=_DATA),
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Read all inputs as this source: text, jsonl, … Default: by file name.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    text_field: Annotated[
+        str,
+        typer.Option(help="Field or column that holds the text; dotted if nested.", rich_help_panel=_DATA),
+    ] = "text",
+    text_split: Annotated[
+        TextSplit,
+        typer.Option(
+            help="How a text file becomes documents. auto: split where `<|endoftext|>` stands on a line of "
+            "its own, else the file is one document.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "auto",
+    separator: Annotated[
+        str,
+        typer.Option(help="What stands between documents of a text file.", rich_help_panel=_DATA),
+    ] = "<|endoftext|>",
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="Broken documents (invalid UTF-8, bad JSON, …): stop, leave them out, or repair what can be "
+            "repaired. All are counted, and listed in quarantine.jsonl.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "fail",
+    keep_empty: Annotated[
+        bool,
+        typer.Option("--keep-empty", help="Store empty documents as BOS/EOS alone.", rich_help_panel=_DATA),
+    ] = False,
+    max_document_bytes: Annotated[
+        str, typer.Option(help="A larger document is an error (or a skip).", rich_help_panel=_DATA)
+    ] = "64MiB",
+    special: Annotated[
+        Special,
+        typer.Option(
+            help="A special token spelled in a document: plain text, its special id, or an error.",
+            rich_help_panel=_TOKENS,
+        ),
+    ] = "text",
+    bos: Annotated[
+        bool, typer.Option("--bos/--no-bos", help="Put BOS before each document.", rich_help_panel=_TOKENS)
+    ] = False,
+    eos: Annotated[
+        bool | None,
+        typer.Option(
+            "--eos/--no-eos",
+            help="Put EOS after each document. Default: where the tokenizer has one.",
+            show_default=False,
+            rich_help_panel=_TOKENS,
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Most tokens in a stored document, BOS and EOS included.", rich_help_panel=_TOKENS),
+    ] = None,
+    too_long: Annotated[
+        Literal["split", "truncate", "skip"],
+        typer.Option(help="What happens to longer documents; always counted.", rich_help_panel=_TOKENS),
+    ] = "split",
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="auto: the native engine where it has proved equal ids, else the reference library.",
+            rich_help_panel=_TOKENS,
+        ),
+    ] = "auto",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="uint16 or uint32. Default: by vocabulary size.", rich_help_panel=_OUTPUT),
+    ] = None,
+    shard_bytes: Annotated[
+        str | None,
+        typer.Option(help="End a shard after so many bytes of tokens: 500MB.", rich_help_panel=_OUTPUT),
+    ] = None,
+    num_shards: Annotated[
+        int | None, typer.Option(help="Write this many shards per split.", rich_help_panel=_OUTPUT)
+    ] = None,
+    format_option: Annotated[
+        list[str] | None,
+        typer.Option(help="Option of the format, as NAME=VALUE.", rich_help_panel=_OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an existing dataset once the new one is complete; begin unfinished work anew.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-j",
+            help="Worker processes; the result does not depend on it. Default: one per core.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="Where units run: serial, processes, …", rich_help_panel=_RUN),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the plan and an estimate; write nothing.", rich_help_panel=_RUN),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_RUN)
+    ] = False,
+) -> None:
+    """Turn text into a dataset of token ids, ready for training.
+
+    The result depends on inputs and options only: not on workers, time, or how often the work was
+    interrupted. Stopped or killed, the **same command continues** where it was.
+
+    Examples:
+
+    `tokpack encode --tokenizer tiktoken:gpt2 --format bin` reads ./data and writes ./tokenized
+
+    `tokpack encode corpus.jsonl.zst -t tiktoken:cl100k_base --val-fraction 0.005 -o cl100k`
+    """
+    options = EncodeOptions(
+        tokenizer=tokenizer,
+        format=format_name,
+        engine=engine,
+        special=special,
+        bos=bos,
+        eos=eos,
+        dtype=dtype,
+        source=SourceOptions(
+            text_field=text_field,
+            split=_text_split(text_split, separator),
+            separator=separator,
+            on_error=on_error,
+            max_document_bytes=parse_bytes(max_document_bytes) or 0,
+        ),
+        input_format=input_format,
+        keep_empty=keep_empty,
+        max_length=max_length,
+        too_long=too_long,
+        val_fraction=val_fraction,
+        shard_bytes=parse_bytes(shard_bytes),
+        num_shards=num_shards,
+        format_options=_pairs(format_option or [], "--format-option"),
+    )
+    splits = {name: [pattern] for name, pattern in _pairs(split or [], "--split").items()}
+    paths = _default_inputs(inputs or [])
+    report = _Report(quiet=quiet or as_json)
+    if dry_run:
+        if STDIN in paths:
+            raise UsageError("--dry-run cannot look ahead in standard input; name files instead")
+        job = prepare(paths, options, validation=validation or [], splits=splits, plugins=discover())
+        _show_estimate(job, workers or _cores(), as_json=as_json)
+        return
+    with report:
+        encoded = encode_job(
+            paths,
+            options,
+            output=output,
+            validation=validation or [],
+            splits=splits,
+            executor=executor,
+            workers=workers or _cores(),
+            overwrite=overwrite,
+            listener=Listener(report.plan, report.progress),
+        )
+    if as_json:
+        print_json(_summary(encoded))
+    elif not quiet:
+        _show_result(encoded, output)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _text_split(text_split: TextSplit, separator: str) -> TextSplit:
+    """A separator of one's own is there to be used."""
+    return "separator" if text_split == "auto" and separator != "<|endoftext|>" else text_split
+
+
+def _pairs(values: Sequence[str], flag: str) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise UsageError(f"{flag} is {value!r}; write NAME=VALUE")
+        pairs[name] = rest
+    return pairs
+
+
+def _default_inputs(inputs: list[str]) -> list[str]:
+    if inputs:
+        return inputs
+    if _is_piped():
+        return [STDIN]
+    if not Path("data").is_dir():
+        raise UsageError("no input: name files or a folder, pipe text in, or put files into ./data")
+    return ["data"]
+
+
+def _is_piped() -> bool:
+    """Whether somebody feeds standard input: a pipe or a redirected file, not a terminal or /dev/null."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+class _Report:
+    """Progress for people: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+
+    _LINE_SECONDS = 10.0
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = stderr()
+        self._begun = self._last = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def plan(self, job: Job, resumes: bool) -> None:
+        self._begun = self._last = time.monotonic()
+        if self._quiet:
+            return
+        inputs, how = job.plan.inputs, dict.fromkeys(job.plan.descriptions)
+        self._console.print(
+            f"{'continuing: ' if resumes else ''}{len(inputs)} input{'s' * (len(inputs) != 1)}, "
+            f"{format_bytes(job.plan.size_bytes)}, {'; '.join(list(how)[:3])}; "
+            f"{job.options.tokenizer} ({format_count(job.tokenizer.vocab_size)} ids, {job.tokenizer.engine}) "
+            f"→ {job.format.name} {job.dtype.name}"
+        )
+        if self._console.is_terminal:
+            # No refresh thread: workers are forked while this process has one thread only.
+            self._bar = Progress(
+                TextColumn("encoding"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                auto_refresh=False,
+            )
+            self._task = self._bar.add_task("encode", total=None, rate="")
+            self._bar.start()
+
+    def progress(self, done: Done) -> None:
+        if self._quiet:
+            return
+        seconds = max(time.monotonic() - self._begun, 1e-9)
+        fresh = done.done_bytes - done.resumed_bytes
+        rate = f"{fresh / seconds / 1e6:.1f} MB/s, {format_count(done.tokens)} tokens"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done.done_bytes, total=done.total_bytes, rate=rate)
+            self._bar.refresh()
+        elif time.monotonic() - self._last > self._LINE_SECONDS:
+            self._last = time.monotonic()
+            left = (done.total_bytes - done.done_bytes) / max(fresh / seconds, 1.0)
+            self._console.print(
+                f"{format_bytes(done.done_bytes)} of {format_bytes(done.total_bytes)}, {rate}, "
+                f"{format_seconds(left)} left"
+            )
+
+
+def _show_result(encoded: Encoded, output: Path) -> None:
+    manifest = encoded.manifest
+    rows = [
+        (
+            name,
+            format_count(split.documents),
+            format_count(split.tokens),
+            str(len(split.shards)),
+            format_bytes(sum(info.size_bytes for shard in split.shards for info in shard.files)),
+            f"{split.text_bytes / max(split.tokens, 1):.2f}",
+        )
+        for name, split in manifest.splits.items()
+    ]
+    columns = ("split", "documents", "tokens", "shards", "size", "bytes/token")
+    print_table(table("", columns, rows, right=range(1, 6)))
+    typer.echo(ledger_line(manifest.ledger))
+    seconds = max(encoded.seconds, 1e-9)
+    tokens = sum(split.tokens for split in manifest.splits.values())
+    fresh = encoded.progress.done_bytes - encoded.progress.resumed_bytes
+    typer.echo(
+        f"{format_seconds(seconds)}, {fresh / seconds / 1e6:.1f} MB/s, "
+        f"{tokens / seconds / 1e6:.2f} M tokens/s, {manifest.tokenizer.engine}"
+    )
+    typer.echo(f"root digest {manifest.root_digest}")
+    typer.echo(f"{output} is complete; next: tokpack verify {output}")
+
+
+def ledger_line(ledger: Any) -> str:
+    """Say where every document went."""
+    parts = [f"{format_count(ledger.encoded)} encoded", f"{format_count(ledger.empty)} empty"]
+    parts += [f"{format_count(number)} skipped ({reason})" for reason, number in ledger.skipped.items()]
+    line = f"documents: {format_count(ledger.read)} read = {' + '.join(parts)}"
+    notes = [f"{format_count(number)} repaired ({reason})" for reason, number in ledger.replaced.items()]
+    notes += [f"{format_count(ledger.split)} split"] * bool(ledger.split)
+    notes += [
+        f"{format_count(ledger.truncated)} truncated, {format_count(ledger.tokens_cut)} tokens cut"
+    ] * bool(ledger.truncated)
+    return "; ".join([line, *notes])
+
+
+def _summary(encoded: Encoded) -> dict[str, Any]:
+    import msgspec
+
+    manifest: dict[str, Any] = msgspec.to_builtins(encoded.manifest)
+    return {
+        "path": str(encoded.path),
+        "root_digest": encoded.manifest.root_digest,
+        "seconds": round(encoded.seconds, 3),
+        "resumed_bytes": encoded.progress.resumed_bytes,
+        "manifest": manifest,
+    }
+
+
+def _show_estimate(job: Job, workers: int, *, as_json: bool) -> None:
+    expected = estimate(job)
+    seconds = expected.seconds / max(1, min(workers, len(job.plan.units)))
+    if as_json:
+        print_json(
+            {
+                "inputs": [
+                    {"path": item.path, "split": item.split, "bytes": item.size_bytes, "documents": text}
+                    for item, text in zip(job.plan.inputs, job.plan.descriptions, strict=True)
+                ],
+                "units": len(job.plan.units),
+                "bytes": job.plan.size_bytes,
+                "estimate": {
+                    "documents": expected.documents,
+                    "tokens": expected.tokens,
+                    "disk_bytes": expected.disk_bytes,
+                    "seconds": round(seconds, 1),
+                },
+            }
+        )
+        return
+    rows = [
+        (item.path, item.kind, item.split, format_bytes(item.size_bytes), text)
+        for item, text in zip(job.plan.inputs, job.plan.descriptions, strict=True)
+    ]
+    shown = rows if len(rows) <= 20 else [*rows[:19], (f"… {len(rows) - 19:,} more", "", "", "", "")]
+    print_table(table("", ("input", "source", "split", "size", "documents"), shown, right=[3]))
+    typer.echo(
+        f"{len(rows):,} inputs, {format_bytes(job.plan.size_bytes)}, {len(job.plan.units):,} units of work\n"
+        f"tokenizer {job.options.tokenizer}: {format_count(job.tokenizer.vocab_size)} ids, "
+        f"{job.tokenizer.engine}, {job.dtype.name}\n"
+        f"estimated from {format_bytes(expected.sampled_bytes)}: about {format_count(expected.documents)} "
+        f"documents, {format_count(expected.tokens)} tokens, {format_bytes(expected.disk_bytes)} on disk, "
+        f"{format_seconds(seconds)} with {workers} workers\nnothing was written"
+    )

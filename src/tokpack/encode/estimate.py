@@ -1,0 +1,64 @@
+"""What an encode would cost, from a small sample: for `--dry-run`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from tokpack.encode.job import Job
+from tokpack.encode.plan import Part
+from tokpack.encode.unit import encode_documents
+
+__all__ = ["Estimate", "estimate"]
+
+_SAMPLED_UNITS = 8
+_COMPRESSED = (".gz", ".zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An extrapolation; ``seconds`` is for one worker. ``sampled_bytes`` of text were tokenized for it."""
+
+    text_bytes: int
+    documents: int
+    tokens: int
+    disk_bytes: int
+    seconds: float
+    sampled_bytes: int
+
+
+def estimate(job: Job) -> Estimate:
+    """Tokenize the first batch of some units spread over the input, and extrapolate."""
+    parts = [part for unit in job.plan.units for part in unit.parts]
+    chosen = np.unique(np.linspace(0, len(parts) - 1, _SAMPLED_UNITS).astype(int)).tolist()
+    work = job.work(Path())  # only units write into the folder, and none runs here
+    sampled = documents = tokens = 0
+    begun = time.perf_counter()
+    for index in chosen:
+        part = parts[index]
+        for batch in islice(job.sources[part.kind].read(part.slice), 1):
+            encoded = encode_documents(batch, part.slice.path, work)
+            sampled += encoded.texts.nbytes
+            documents += len(encoded.texts)
+            tokens += len(encoded.tokens.tokens)
+    seconds = time.perf_counter() - begun
+    text_bytes = sum(_text_bytes(part) for part in parts)
+    scale = text_bytes / sampled if sampled else 0.0
+    offsets = 0 if job.format.holds_documents else round(8 * documents * scale)
+    return Estimate(
+        text_bytes=text_bytes,
+        documents=round(documents * scale),
+        tokens=round(tokens * scale),
+        disk_bytes=round(tokens * scale) * job.dtype.itemsize + offsets,
+        seconds=seconds * scale,
+        sampled_bytes=sampled,
+    )
+
+
+def _text_bytes(part: Part) -> int:
+    # Natural language compresses to about a third; an estimate needs no more.
+    return part.size_bytes * 3 if part.slice.path.endswith(_COMPRESSED) else part.size_bytes
