@@ -201,7 +201,7 @@ class DirectoryLock:
             self._file = self._path.open("a+")
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The owner removes the file as it leaves; what was opened just before that locks nothing.
-            if not self._path.exists() or not self._path.samefile(self._file.fileno()):
+            if not self._is_current():
                 self._file.close()
                 return self.acquire()
         except BlockingIOError:
@@ -217,6 +217,12 @@ class DirectoryLock:
         self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         self._file.flush()
         return None
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Give the lock back and remove its file."""
