@@ -12,9 +12,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tokpack.dataset.manifest import Ledger
 from tokpack.errors import UsageError
 
-__all__ = ["format_bytes", "format_count", "format_seconds", "parse_bytes", "print_json", "stderr", "table"]
+__all__ = [
+    "format_bytes",
+    "format_count",
+    "format_seconds",
+    "ledger_line",
+    "parse_bytes",
+    "print_json",
+    "print_table",
+    "stderr",
+    "table",
+]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -84,3 +95,16 @@ def parse_bytes(text: str | None) -> int | None:
         raise UsageError(f"{text!r} is not a size; write 64MB, 1.5GB, 512MiB or a number of bytes")
     factor = _BINARY[match[2]] if match[3] else _UNITS[match[2]]
     return int(float(match[1]) * factor)
+
+
+def ledger_line(ledger: Ledger) -> str:
+    """Say where every document went."""
+    parts = [f"{format_count(ledger.encoded)} encoded", f"{format_count(ledger.empty)} empty"]
+    parts += [f"{format_count(number)} skipped ({reason})" for reason, number in ledger.skipped.items()]
+    line = f"documents: {format_count(ledger.read)} read = {' + '.join(parts)}"
+    notes = [f"{format_count(number)} repaired ({reason})" for reason, number in ledger.replaced.items()]
+    notes += [f"{format_count(ledger.split)} split"] * bool(ledger.split)
+    notes += [
+        f"{format_count(ledger.truncated)} truncated, {format_count(ledger.tokens_cut)} tokens cut"
+    ] * bool(ledger.truncated)
+    return "; ".join([line, *notes])

@@ -17,6 +17,7 @@ from tokpack.cli.console import (
     format_bytes,
     format_count,
     format_seconds,
+    ledger_line,
     parse_bytes,
     print_json,
     print_table,
@@ -389,19 +390,6 @@ def _show_result(encoded: Encoded, output: Path) -> None:
     )
     typer.echo(f"root digest {manifest.root_digest}")
     typer.echo(f"{output} is complete; next: tokpack verify {output}")
-
-
-def ledger_line(ledger: Any) -> str:
-    """Say where every document went."""
-    parts = [f"{format_count(ledger.encoded)} encoded", f"{format_count(ledger.empty)} empty"]
-    parts += [f"{format_count(number)} skipped ({reason})" for reason, number in ledger.skipped.items()]
-    line = f"documents: {format_count(ledger.read)} read = {' + '.join(parts)}"
-    notes = [f"{format_count(number)} repaired ({reason})" for reason, number in ledger.replaced.items()]
-    notes += [f"{format_count(ledger.split)} split"] * bool(ledger.split)
-    notes += [
-        f"{format_count(ledger.truncated)} truncated, {format_count(ledger.tokens_cut)} tokens cut"
-    ] * bool(ledger.truncated)
-    return "; ".join([line, *notes])
 
 
 def _summary(encoded: Encoded) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -162,7 +162,7 @@ class Manifest:
     columns: list[str] = field(default_factory=list)
     format: FormatInfo
     tokenizer: TokenizerInfo
-    options: dict[str, str | int | float | bool | None]
+    options: dict[str, Any]  # tokpack.encode.options.Recorded
     sources: list[SourceInfo]
     ledger: Ledger
     splits: dict[SplitName, Split]

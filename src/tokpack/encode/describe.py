@@ -47,7 +47,7 @@ def describe(
         dtype=job.dtype.name,
         format=FormatInfo(name=job.format.name, options=dict(sorted(job.options.format_options.items()))),
         tokenizer=_tokenizer_info(job, folder),
-        options=job.options.recorded(),
+        options=msgspec.to_builtins(job.options.recorded()),
         sources=_source_infos(job.plan, records),
         ledger=sum((record.ledger for record in records), Ledger()),
         splits=dict(splits),

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from tokpack.errors import UsageError
 from tokpack.protocols import Engine, SourceOptions, Special
 
-__all__ = ["EncodeOptions", "TooLong"]
+__all__ = ["TRAIN", "VALIDATION", "EncodeOptions", "Recorded", "TooLong"]
 
 #: What happens to a document longer than ``max_length``.
 TooLong: TypeAlias = Literal["split", "truncate", "skip"]
@@ -52,19 +52,43 @@ class EncodeOptions:
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
 
-    def recorded(self) -> dict[str, str | int | float | bool | None]:
+    def recorded(self) -> Recorded:
         """Return what the manifest records: every setting that shapes documents and tokens."""
-        return {
-            "special": self.special,
-            "bos": bool(self.bos),
-            "eos": bool(self.eos),
-            "on_error": self.source.on_error,
-            "keep_empty": self.keep_empty,
-            "max_length": self.max_length,
-            "too_long": self.too_long,
-            "val_fraction": self.val_fraction,
-            "text_field": self.source.text_field,
-            "text_split": self.source.split,
-            "separator": self.source.separator,
-            "max_document_bytes": self.source.max_document_bytes,
-        }
+        return Recorded(
+            special=self.special,
+            bos=bool(self.bos),
+            eos=bool(self.eos),
+            keep_empty=self.keep_empty,
+            max_length=self.max_length,
+            too_long=self.too_long,
+            val_fraction=self.val_fraction,
+            source=self.source,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The settings that shaped a dataset's documents and tokens, as its manifest keeps them."""
+
+    special: Special
+    bos: bool
+    eos: bool
+    keep_empty: bool
+    max_length: int | None
+    too_long: TooLong
+    val_fraction: float
+    source: SourceOptions
+
+    def options(self, tokenizer: str) -> EncodeOptions:
+        """Return the options with which encoding again gives the same documents."""
+        return EncodeOptions(
+            tokenizer=tokenizer,
+            special=self.special,
+            bos=self.bos,
+            eos=self.eos,
+            keep_empty=self.keep_empty,
+            max_length=self.max_length,
+            too_long=self.too_long,
+            val_fraction=self.val_fraction,
+            source=self.source,
+        )

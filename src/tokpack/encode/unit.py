@@ -26,7 +26,7 @@ from tokpack.errors import DamagedError, DocumentError, SpecialTokenError, Stora
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, Tokenizer
 from tokpack.tokenizers.boundaries import with_boundaries
 
-__all__ = ["QUARANTINE", "UnitRecord", "UnitWork", "encode_documents", "slice_digest"]
+__all__ = ["QUARANTINE", "UnitRecord", "UnitWork", "encode_documents", "held_out_documents", "slice_digest"]
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -102,7 +102,7 @@ class UnitWork:
         if fraction is None:
             writers[unit.split].write(encoded.tokens, encoded.texts.nbytes)
             return
-        held_out = _held_out_documents(encoded.texts, fraction)
+        held_out = held_out_documents(encoded.texts, fraction)
         sizes = encoded.texts.lengths
         stored = np.repeat(held_out, encoded.stored)
         for split, chosen, kept in (
@@ -120,9 +120,14 @@ class UnitWork:
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """Documents of one batch after all policies: ``stored[i]`` stored documents came from text ``i``."""
+    """Documents of one batch after all policies.
+
+    ``positions`` (texts,) say where each text began in its input; ``stored[i]`` stored documents came from
+    text ``i``.
+    """
 
     texts: TextBatch
+    positions: NDArray[np.int64]
     tokens: TokenBatch
     stored: NDArray[np.int64]
     ledger: Ledger
@@ -156,7 +161,7 @@ def encode_documents(batch: SourceBatch, path: str, work: UnitWork) -> EncodedBa
         detail = f"more than {options.max_length} tokens"
         late = positions[limited.too_long].tolist()
         problems += [Problem("too-long", path, at, detail, "skipped") for at in late]
-        texts = texts.select(~limited.too_long)
+        texts, positions = texts.select(~limited.too_long), positions[~limited.too_long]
     stored = with_boundaries(limited.batch, bos_id=work.bos_id, eos_id=work.eos_id)
     num_too_long = int(limited.too_long.sum())
     ledger = Ledger(
@@ -170,7 +175,7 @@ def encode_documents(batch: SourceBatch, path: str, work: UnitWork) -> EncodedBa
         tokens_cut=limited.tokens_cut,
     )
     narrowed = replace(stored, tokens=narrow(stored.tokens, work.dtype))
-    return EncodedBatch(texts, narrowed, limited.stored, ledger, tuple(problems))
+    return EncodedBatch(texts, positions, narrowed, limited.stored, ledger, tuple(problems))
 
 
 def _tokenize(
@@ -196,7 +201,7 @@ def _tokenize(
             texts, positions = texts.select(keep), positions[keep]
 
 
-def _held_out_documents(texts: TextBatch, fraction: float) -> NDArray[np.bool_]:
+def held_out_documents(texts: TextBatch, fraction: float) -> NDArray[np.bool_]:
     """Choose documents for validation by the hash of their content: duplicates always go together."""
     view, edges = texts.data.data, texts.offsets.tolist()
     limit = int(fraction * 2**64)
