@@ -15,7 +15,10 @@ _PUBLIC = {
     "TextBatch": "tokpack.batches",
     "TokenBatch": "tokpack.batches",
     "TokpackError": "tokpack.errors",
+    "encode": "tokpack.encoding.api",
     "hookimpl": "tokpack.hookspecs",
+    "open_dataset": "tokpack.dataset.store",
+    "open_tokenizer": "tokpack.tokenizers.opening",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]

@@ -60,9 +60,7 @@ def _range(text: str, store: ShardStore) -> tuple[int, int]:
     if not colon:
         raise UsageError(f"--tokens is {text!r}; write START:STOP, such as 0:200")
     if not 0 <= start < stop <= len(store):
-        raise UsageError(
-            f"--tokens {text} reaches outside of {store.name}, which holds {len(store):,} tokens"
-        )
+        raise UsageError(f"--tokens {text} is outside of {store.name}: it holds {len(store):,} tokens")
     return start, stop
 
 

@@ -24,11 +24,11 @@ from tokpack.cli.console import (
     stderr,
     table,
 )
-from tokpack.encode.estimate import estimate
-from tokpack.encode.job import Job, prepare
-from tokpack.encode.options import EncodeOptions
-from tokpack.encode.run import STDIN, Encoded, Listener, encode_job
-from tokpack.encode.run import Progress as Done
+from tokpack.encoding.estimate import estimate
+from tokpack.encoding.job import Job, prepare
+from tokpack.encoding.options import EncodeOptions
+from tokpack.encoding.run import STDIN, Encoded, Listener, encode_job
+from tokpack.encoding.run import Progress as Done
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import Engine, OnError, SourceOptions, Special, TextSplit

@@ -19,7 +19,7 @@ def info(
     shards: Annotated[bool, typer.Option("--shards", help="List every shard.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the root digest.")] = False,
 ) -> None:
-    """Show splits, documents, tokens, tokenizer, settings and sources of a dataset. Reads only its manifest."""
+    """Show splits, documents, tokens, tokenizer, settings and sources. Reads only the manifest."""
     manifest = read_manifest(dataset)
     if as_json:
         content: dict[str, Any] = msgspec.to_builtins(manifest)

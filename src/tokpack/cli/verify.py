@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from tokpack.cli.console import format_bytes, format_count, format_seconds, print_json, stderr
 from tokpack.dataset.store import open_dataset
 from tokpack.dataset.verify import Report, verify_dataset
-from tokpack.encode.sample import verify_sample
+from tokpack.encoding.sample import verify_sample
 from tokpack.errors import UsageError
 
 __all__ = ["verify"]
@@ -91,9 +91,7 @@ def _print(dataset: Path, report: Report, seconds: float, *, quick: bool) -> Non
         for finding in report.findings:
             typer.echo(f"{finding.kind}: {finding.path}: {finding.message}")
         number = len(report.findings)
-        typer.echo(
-            f"{dataset}: {number} problem{'s' * (number != 1)}; restore the files named, or encode again"
-        )
+        typer.echo(f"{dataset}: {number} problem{'s' * (number != 1)}; restore these files, or encode again")
         return
     manifest = report.manifest
     documents = sum(split.documents for split in manifest.splits.values())

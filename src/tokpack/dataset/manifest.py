@@ -29,6 +29,7 @@ __all__ = [
     "SourceInfo",
     "Split",
     "TokenizerInfo",
+    "decode_manifest",
     "read_manifest",
 ]
 
@@ -134,7 +135,7 @@ class TokenizerInfo:
     reference: str
     fingerprint: Digest
     content: Digest
-    probe: Digest
+    probe: str  # ids of the frozen probe set: its version and their SHA-256
     engine: str
     unicode: str
     vocab_size: Annotated[int, msgspec.Meta(ge=1)]
@@ -162,7 +163,7 @@ class Manifest:
     columns: list[str] = field(default_factory=list)
     format: FormatInfo
     tokenizer: TokenizerInfo
-    options: dict[str, Any]  # tokpack.encode.options.Recorded
+    options: dict[str, Any]  # tokpack.encoding.options.Recorded
     sources: list[SourceInfo]
     ledger: Ledger
     splits: dict[SplitName, Split]

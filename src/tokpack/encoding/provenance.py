@@ -18,9 +18,9 @@ import numpy as np
 
 from tokpack.dataset.store import Dataset
 from tokpack.dtypes import DTYPES, TokenArray
-from tokpack.encode.describe import UNITS_NAME
-from tokpack.encode.options import VALIDATION, Recorded
-from tokpack.encode.unit import UnitWork, encode_documents, held_out_documents
+from tokpack.encoding.describe import UNITS_NAME
+from tokpack.encoding.options import VALIDATION, Recorded
+from tokpack.encoding.unit import UnitWork, encode_documents, held_out_documents
 from tokpack.errors import DamagedError, StorageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import Slice

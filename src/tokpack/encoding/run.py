@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tokpack.dataset.manifest import Manifest
-from tokpack.encode.assemble import Assembler, ShardLayout
-from tokpack.encode.describe import describe
-from tokpack.encode.job import Job, prepare
-from tokpack.encode.journal import Journal
-from tokpack.encode.options import EncodeOptions
-from tokpack.encode.pieces import is_intact
-from tokpack.encode.unit import UnitRecord, slice_digest
-from tokpack.encode.workspace import Workspace, open_workspace
+from tokpack.encoding.assemble import Assembler, ShardLayout
+from tokpack.encoding.describe import describe
+from tokpack.encoding.job import Job, prepare
+from tokpack.encoding.journal import Journal
+from tokpack.encoding.options import EncodeOptions
+from tokpack.encoding.pieces import is_intact
+from tokpack.encoding.unit import UnitRecord, slice_digest
+from tokpack.encoding.workspace import Workspace, open_workspace
 from tokpack.errors import MismatchError, UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import Executor

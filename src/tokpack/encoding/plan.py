@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tokpack.encode.inputs import InputFile
-from tokpack.encode.options import EncodeOptions
+from tokpack.encoding.inputs import InputFile
+from tokpack.encoding.options import EncodeOptions
 from tokpack.errors import UsageError
 from tokpack.protocols import Slice, Source
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from tokpack.batches import TextBatch, TokenBatch
 from tokpack.dataset.manifest import Ledger
 from tokpack.dtypes import narrow
-from tokpack.encode.lengths import limit_length
-from tokpack.encode.options import VALIDATION, EncodeOptions
-from tokpack.encode.pieces import PieceInfo, PieceWriter
-from tokpack.encode.plan import Unit
+from tokpack.encoding.lengths import limit_length
+from tokpack.encoding.options import VALIDATION, EncodeOptions
+from tokpack.encoding.pieces import PieceInfo, PieceWriter
+from tokpack.encoding.plan import Unit
 from tokpack.errors import DamagedError, DocumentError, SpecialTokenError, StorageError
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, Tokenizer
 from tokpack.tokenizers.boundaries import with_boundaries

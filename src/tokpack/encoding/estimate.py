@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tokpack.encode.job import Job
-from tokpack.encode.plan import Part
-from tokpack.encode.unit import encode_documents
+from tokpack.encoding.job import Job
+from tokpack.encoding.plan import Part
+from tokpack.encoding.unit import encode_documents
 
 __all__ = ["Estimate", "estimate"]
 

@@ -20,12 +20,13 @@ from tokpack.dataset.manifest import (
     SourceInfo,
     Split,
     TokenizerInfo,
+    decode_manifest,
 )
 from tokpack.dataset.publish import hash_file, publish, sync_directory, write_file
-from tokpack.encode.job import Job
-from tokpack.encode.plan import Plan
-from tokpack.encode.unit import QUARANTINE, UnitRecord
-from tokpack.encode.workspace import Workspace
+from tokpack.encoding.job import Job
+from tokpack.encoding.plan import Plan
+from tokpack.encoding.unit import QUARANTINE, UnitRecord
+from tokpack.encoding.workspace import Workspace
 from tokpack.errors import PluginError
 from tokpack.references import Reference
 
@@ -53,8 +54,10 @@ def describe(
         splits=dict(splits),
         extra=extra,
     )
+    content = manifest.to_bytes()
+    decode_manifest(content, folder / MANIFEST_NAME)  # what cannot be read must not be written
     write_file(folder / SUMS_NAME, manifest.checksums().encode())
-    write_file(folder / MANIFEST_NAME, manifest.to_bytes())
+    write_file(folder / MANIFEST_NAME, content)
     return manifest
 
 

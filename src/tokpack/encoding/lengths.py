@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokpack.batches import TokenBatch, offsets_from_lengths
-from tokpack.encode.options import TooLong
+from tokpack.encoding.options import TooLong
 from tokpack.errors import UsageError
 
 __all__ = ["Limited", "limit_length"]

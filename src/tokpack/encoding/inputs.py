@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokpack.encode.options import TRAIN, VALIDATION
+from tokpack.encoding.options import TRAIN, VALIDATION
 from tokpack.errors import StorageError, UsageError
 from tokpack.plugins import Registry
 from tokpack.specs import SourceSpec

@@ -20,10 +20,10 @@ from tokpack.dataset.digest import LogicalDigest
 from tokpack.dataset.manifest import FileInfo, Shard, Split
 from tokpack.dataset.publish import HashingFile, publish
 from tokpack.dataset.store import shard_batches
-from tokpack.encode.journal import Journal, ShardRecord
-from tokpack.encode.pieces import read_piece
-from tokpack.encode.plan import Unit
-from tokpack.encode.unit import UnitRecord
+from tokpack.encoding.journal import Journal, ShardRecord
+from tokpack.encoding.pieces import read_piece
+from tokpack.encoding.plan import Unit
+from tokpack.encoding.unit import UnitRecord
 from tokpack.npy_file import NpyArrayWriter, map_npy
 from tokpack.protocols import FormatReader, FormatWriter
 from tokpack.specs import FormatSpec, load

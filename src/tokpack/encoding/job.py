@@ -12,10 +12,10 @@ import numpy as np
 
 from tokpack import __version__
 from tokpack.dtypes import parse_dtype, token_dtype
-from tokpack.encode.inputs import find_inputs
-from tokpack.encode.options import EncodeOptions
-from tokpack.encode.plan import Plan, make_plan
-from tokpack.encode.unit import UnitWork
+from tokpack.encoding.inputs import find_inputs
+from tokpack.encoding.options import EncodeOptions
+from tokpack.encoding.plan import Plan, make_plan
+from tokpack.encoding.unit import UnitWork
 from tokpack.errors import UsageError
 from tokpack.plugins import Plugins
 from tokpack.protocols import Source, Tokenizer, TokenizerOptions

@@ -9,7 +9,7 @@ import numpy as np
 
 from tokpack.dataset.store import Dataset
 from tokpack.dataset.verify import Finding
-from tokpack.encode.provenance import Provenance
+from tokpack.encoding.provenance import Provenance
 from tokpack.errors import TokpackError
 
 __all__ = ["verify_sample"]
@@ -56,9 +56,7 @@ def _check_unit(
             if not np.array_equal(dataset[stored.split].document(document), stored.tokens):
                 where = f"{stored.source} at {stored.position:,}"
                 findings.append(
-                    Finding(
-                        "mismatch", stored.split, f"document {document:,} is not what {where} gives today"
-                    )
+                    Finding("mismatch", stored.split, f"document {document:,} is not what {where} gives now")
                 )
             if not left:
                 break

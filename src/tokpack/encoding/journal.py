@@ -12,7 +12,7 @@ import msgspec
 
 from tokpack.dataset.manifest import Shard
 from tokpack.dataset.publish import storage_error
-from tokpack.encode.unit import UnitRecord
+from tokpack.encoding.unit import UnitRecord
 
 __all__ = ["Journal", "ShardRecord"]
 
