@@ -86,6 +86,12 @@ def tokpack_register_samplers() -> Iterable[SamplerSpec]:
         open="tokpack.samplers.sliding_window:open_sampler",
         options=("stride", "within", "shuffle", "drop_last"),
     )
+    yield SamplerSpec(
+        "packed",
+        "whole documents side by side in a row, each a segment of its own",
+        open="tokpack.samplers.packed:open_sampler",
+        options=("strategy", "long_documents", "empty_documents", "shuffle"),
+    )
 
 
 @hookimpl

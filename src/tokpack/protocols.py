@@ -31,6 +31,7 @@ __all__ = [
     "Source",
     "SourceBatch",
     "SourceOptions",
+    "Span",
     "Special",
     "TextSplit",
     "TiktokenModel",
@@ -358,6 +359,14 @@ class SamplerOptions:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
+class Span(NamedTuple):
+    """Tokens [start, stop) of a split: where one piece of a row comes from."""
+
+    store: TokenStore
+    start: int
+    stop: int
+
+
 class Sampler(Protocol):
     """Rows of one split, each a pure function of its number: no cursor, no generator.
 
@@ -407,6 +416,10 @@ class Sampler(Protocol):
 
     def fill(self, rows: NDArray[np.int64], out: Batch) -> None:
         """Write the rows with these numbers, in this order, over all of ``out``."""
+        ...
+
+    def trace(self, row: int) -> tuple[Span, ...]:
+        """Return where the tokens of one row come from, from left to right; padding has no origin."""
         ...
 
 

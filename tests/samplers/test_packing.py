@@ -117,6 +117,9 @@ def test_every_token_is_placed_once_or_counted(
     assert all(0 < sum(length for _, length in row) <= seq_len for row in rows)
     placed = sorted(piece for row in rows for piece in row)
     assert placed == expected_pieces(lengths, seq_len, policy)
+    ends = np.cumsum(lengths).tolist()
+    goes_on = [policy == "split" and sum(row[-1]) not in ends for row in rows]
+    assert plan.continued.tolist() == goes_on
 
     long = sum(length > seq_len for length in lengths)
     assert (ledger.documents, ledger.tokens) == (len(lengths), sum(lengths))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import Batch
 from tokpack.errors import UsageError
-from tokpack.protocols import SamplerOptions, TokenStore
+from tokpack.protocols import SamplerOptions, Span, TokenStore
 from tokpack.samplers.options import read_choice
 from tokpack.samplers.permutation import (
     BLOCK,
@@ -134,6 +134,11 @@ class RandomBlock:
     def fill(self, rows: NDArray[np.int64], out: Batch) -> None:
         """Write the rows with these numbers."""
         self._store.gather(self.starts(rows), out.tokens)
+
+    def trace(self, row: int) -> tuple[Span, ...]:
+        """Return the window that a row shows, the token after it included."""
+        start = int(self.starts(np.array([row]))[0])
+        return (Span(self._store, start, start + self.seq_len + 1),)
 
     def _drawn_starts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         # 64 hashed bits modulo at most 2**47 starts: no start is favoured by more than 1 in 2**17.

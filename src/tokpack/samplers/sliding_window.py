@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import Batch, offsets_from_lengths
 from tokpack.errors import UsageError
-from tokpack.protocols import SamplerOptions, TokenStore
+from tokpack.protocols import SamplerOptions, Span, TokenStore
 from tokpack.samplers.options import read_choice, read_flag, read_integer
 from tokpack.samplers.permutation import ORDER_VERSION, EpochOrder
 
@@ -138,6 +138,11 @@ class SlidingWindow:
             start, length = int(starts[row]), int(lengths[row])
             out.tokens[row, :length] = self._store.read(start, start + length)
             out.tokens[row, length:] = 0
+
+    def trace(self, row: int) -> tuple[Span, ...]:
+        """Return the window that a row shows, the token after it included."""
+        starts, lengths = self.spans(np.array([row]))
+        return (Span(self._store, int(starts[0]), int(starts[0] + lengths[0])),)
 
     def _windows_in(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many rows a text of each length has: (texts,)."""

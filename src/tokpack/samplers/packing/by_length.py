@@ -129,4 +129,4 @@ def _place_by_length(documents: Documents, steps: NDArray[np.int64]) -> Rows:
     if len(whole_starts):
         starts[-len(whole_starts) :] = whole_starts
         lengths[-len(whole_starts) :] = documents.seq_len
-    return starts, lengths, row_offsets
+    return Rows(starts, lengths, row_offsets, np.arange(opened, len(row_offsets) - 1))

@@ -13,9 +13,6 @@ __all__ = ["BLOCK", "Documents", "LongDocuments", "Rows", "counters", "cut", "ro
 
 #: What happens to a document longer than a row.
 LongDocuments: TypeAlias = Literal["split", "truncate", "drop"]
-#: Starts, lengths and row offsets, as in PackingPlan.
-Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
-
 BLOCK = 1 << 20  # documents handled at a time, so that temporaries stay small beside the plan
 
 
@@ -41,6 +38,15 @@ class Documents(NamedTuple):
         """Where the whole rows of these long documents begin, in the order of the dataset."""
         whole = self.whole[long]
         return np.repeat(self.offsets[self.long[long]], whole) + self.seq_len * counters(whole)
+
+
+class Rows(NamedTuple):
+    """What a strategy hands back; see PackingPlan."""
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    row_offsets: NDArray[np.int64]
+    whole_rows: NDArray[np.int64]  # rows that a part of a long document fills, and that another part follows
 
 
 def cut(offsets: NDArray[np.int64], seq_len: int, policy: LongDocuments) -> Documents:

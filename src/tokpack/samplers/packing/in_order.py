@@ -16,12 +16,11 @@ POOL_ROWS = 16  # rows open at a time
 POOL_DOCUMENTS = 4096  # documents after which a pool starts afresh
 
 _POOLS_AT_ONCE = 1024  # pools filled in lockstep: their open rows fit the cache
-_NO_ROWS: Rows = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
 
 
 def greedy(documents: Documents) -> Rows:
     """Fill one row after the other; a piece that does not fit begins the next."""
-    starts, lengths = _in_order(documents)
+    starts, lengths, whole = _in_order(documents)
     ends = np.cumsum(lengths, dtype=np.int64)
     firsts = [np.zeros(1, np.int64)]
     piece = 0
@@ -34,11 +33,12 @@ def greedy(documents: Documents) -> Rows:
             piece = following[piece - first]
             chain.append(piece)
         firsts.append(np.array(chain, np.int64))
-    return starts, lengths, np.concatenate(firsts)
+    row_offsets = np.concatenate(firsts)
+    return Rows(starts, lengths, row_offsets, np.searchsorted(row_offsets, whole))
 
 
-def _in_order(documents: Documents) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Every piece in the order of the dataset: starts and lengths."""
+def _in_order(documents: Documents) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """Every piece in the order of the dataset: starts, lengths, and which of them fill whole rows."""
     whole = np.zeros(len(documents.tails), np.int64)
     whole[documents.long] = documents.whole
     ends = np.cumsum(whole + (documents.tails > 0))
@@ -48,20 +48,32 @@ def _in_order(documents: Documents) -> tuple[NDArray[np.int64], NDArray[np.int32
     starts[ends[tailed] - 1] = documents.tail_starts(tailed)
     lengths[ends[tailed] - 1] = documents.tails[tailed]
     first_whole = ends[documents.long] - documents.whole - tailed[documents.long]
-    starts[np.repeat(first_whole, documents.whole) + counters(documents.whole)] = documents.whole_starts()
-    return starts, lengths
+    filling = np.repeat(first_whole, documents.whole) + counters(documents.whole)
+    starts[filling] = documents.whole_starts()
+    return starts, lengths, filling
 
 
 def pool(documents: Documents) -> Rows:
     """Put each tail into the best of POOL_ROWS open rows, and start afresh every POOL_DOCUMENTS documents."""
     step = POOL_DOCUMENTS * _POOLS_AT_ONCE
-    parts = [_plan_pools(documents, first) for first in range(0, len(documents.tails), step)]
-    starts, lengths, held = (np.concatenate(arrays) for arrays in zip(_NO_ROWS, *parts, strict=True))
-    return starts, lengths, offsets_from_lengths(held, len(held))
+    return _join([_plan_pools(documents, first) for first in range(0, len(documents.tails), step)])
+
+
+def _join(parts: list[Rows]) -> Rows:
+    """Put the rows of one part after those of the part before."""
+    pieces = np.cumsum([0, *(len(part.starts) for part in parts)])
+    rows = np.cumsum([0, *(len(part.row_offsets) - 1 for part in parts)])
+    none = np.empty(0, np.int64)
+    return Rows(
+        np.concatenate([none, *(part.starts for part in parts)]),
+        np.concatenate([none.astype(np.int32), *(part.lengths for part in parts)]),
+        np.concatenate([[0], *(part.row_offsets[1:] + at for part, at in zip(parts, pieces, strict=False))]),
+        np.concatenate([none, *(part.whole_rows + at for part, at in zip(parts, rows, strict=False))]),
+    )
 
 
 def _plan_pools(documents: Documents, first: int) -> Rows:
-    """Plan the pools from document ``first`` on; in place of row offsets stand the pieces of each row."""
+    """Plan POOLS_AT_ONCE pools from document ``first`` on."""
     tails = documents.tails[first : first + POOL_DOCUMENTS * _POOLS_AT_ONCE]
     tailed = np.flatnonzero(tails)
     row, slot, opened = _fill_pools(tails, documents.seq_len)
@@ -81,7 +93,7 @@ def _plan_pools(documents: Documents, first: int) -> Rows:
     starts[place], lengths[place] = documents.tail_starts(tailed + first), tails[tailed]
     place = row_offsets[whole_rows]
     starts[place], lengths[place] = documents.whole_starts(slice(low, high)), documents.seq_len
-    return starts, lengths, held
+    return Rows(starts, lengths, row_offsets, whole_rows)
 
 
 def _fill_pools(

@@ -63,6 +63,7 @@ class PackingPlan:
     starts: NDArray[np.int64]  # (pieces,)
     lengths: NDArray[np.int32]  # (pieces,), each from 1 to seq_len
     row_offsets: NDArray[np.int64]  # (rows + 1,)
+    continued: NDArray[np.bool_]  # (rows,) whether the document that fills the row goes on in another
     ledger: PackingLedger
 
     def __len__(self) -> int:
@@ -94,9 +95,11 @@ def plan_rows(
     _check_name("packing strategy", strategy, STRATEGIES)
     _check_name("policy for long documents", long_documents, get_args(LongDocuments))
     documents = cut(offsets, seq_len, long_documents)
-    starts, lengths, row_offsets = _PLANNERS[strategy](documents)
-    ledger = _ledger(documents, len(row_offsets) - 1)
-    return PackingPlan(seq_len, strategy, long_documents, starts, lengths, row_offsets, ledger)
+    starts, lengths, row_offsets, whole_rows = _PLANNERS[strategy](documents)
+    continued = np.zeros(len(row_offsets) - 1, np.bool_)
+    continued[whole_rows] = True
+    ledger = _ledger(documents, len(continued))
+    return PackingPlan(seq_len, strategy, long_documents, starts, lengths, row_offsets, continued, ledger)
 
 
 def _check_name(what: str, name: str, choices: tuple[str, ...]) -> None:

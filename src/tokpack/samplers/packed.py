@@ -1,0 +1,211 @@
+"""``packed``: whole documents side by side in a row, each a segment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokpack.batches import Batch
+from tokpack.errors import UsageError
+from tokpack.protocols import SamplerOptions, Span, TokenStore
+from tokpack.samplers.options import read_choice, read_flag
+from tokpack.samplers.packing import LongDocuments, PackingPlan, Strategy, plan_rows
+from tokpack.samplers.permutation import ORDER_VERSION, EpochOrder
+
+__all__ = ["Packed", "check_packable", "open_sampler"]
+
+#: Version of the plan; it changes when the same documents would share other rows.
+_PLAN_VERSION = 1
+
+
+def open_sampler(store: TokenStore, options: SamplerOptions) -> Packed:
+    """Open the sampler.
+
+    Options: ``strategy`` (best-fit, first-fit, greedy or pool), ``long_documents`` (split, truncate or
+    drop), ``empty_documents`` (error or skip) and ``shuffle`` (default true).
+    """
+    given = options.options
+    return Packed(
+        store,
+        seq_len=options.seq_len,
+        strategy=cast(Strategy, given.get("strategy", "best-fit")),
+        long_documents=cast(LongDocuments, given.get("long_documents", "split")),
+        skip_empty=read_choice(given, "empty_documents", ("error", "skip")) == "skip",
+        shuffle=read_flag(given, "shuffle", True),
+        seed=options.seed,
+    )
+
+
+def check_packable(store: TokenStore, seq_len: int, *, skip_empty: bool = False) -> None:
+    """Refuse a split that cannot be packed into rows of ``seq_len`` tokens.
+
+    Raises:
+        UsageError: it is shorter than one row, has no document boundaries, or holds empty documents while
+            ``skip_empty`` is false.
+    """
+    if len(store) < seq_len:
+        raise UsageError(
+            f"the split holds {len(store):,} tokens, but one row has {seq_len:,}; "
+            "lower seq_len or encode more text"
+        )
+    if store.num_documents < 2:
+        raise UsageError(
+            f"the split is one document of {len(store):,} tokens, so there are no boundaries to pack by; "
+            "use the sampler random-block or sliding-window, or encode with --text-split"
+        )
+    if skip_empty:
+        return
+    empty = np.flatnonzero(store.offsets[1:] == store.offsets[:-1])
+    if len(empty):
+        raise UsageError(
+            f"document {int(empty[0]):,} of the split is empty, and {len(empty) - 1:,} more are; "
+            "pass empty_documents=skip to leave them out, or encode without --keep-empty"
+        )
+
+
+class _Layout(NamedTuple):
+    """Pieces of some rows from left to right; each row ends with a piece of padding, which may be empty."""
+
+    pieces: NDArray[np.int64]  # (pieces,) in the plan; means nothing for padding
+    lengths: NDArray[np.int32]  # (pieces,) which add up to seq_len in every row
+    begins: NDArray[np.int64]  # (rows,) the first piece of each row
+    padding: NDArray[np.int64]  # (rows,) the last one
+
+
+class Packed:
+    """Rows of ``seq_len`` tokens that hold whole documents, planned by `plan_rows` from the offsets alone.
+
+    Every token that the plan places is an input exactly once per epoch. Segments count from 1 in each row,
+    padding is id 0 in segment 0. A label is the next token of the same document, so there is none at the end
+    of a segment; only where a long document fills a row and goes on in another, the row's last label is the
+    token that follows, and the cut costs nothing.
+    """
+
+    segmented = True
+
+    def __init__(
+        self,
+        store: TokenStore,
+        *,
+        seq_len: int,
+        strategy: Strategy = "best-fit",
+        long_documents: LongDocuments = "split",
+        skip_empty: bool = False,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        check_packable(store, seq_len, skip_empty=skip_empty)
+        self.plan: PackingPlan = plan_rows(
+            store.offsets, seq_len, strategy=strategy, long_documents=long_documents
+        )
+        if not len(self.plan):
+            raise UsageError(
+                f"no document of the split has at most {seq_len:,} tokens, and long_documents=drop leaves "
+                "out all others; raise seq_len or use long_documents=split"
+            )
+        #: Segments in the fullest row; `cu_seqlens` has room for as many in every row.
+        self.most_segments = int(np.diff(self.plan.row_offsets).max())
+        if self.most_segments > np.iinfo(np.uint16).max:
+            raise UsageError(
+                f"a row of {seq_len:,} tokens would hold {self.most_segments:,} documents, but segment ids "
+                "count to 65,535; lower seq_len"
+            )
+        self._store = store
+        self._order = EpochOrder(len(self.plan), seed=seed, stream="packed/order", shuffle=shuffle)
+        self.seq_len = seq_len
+        self.shuffle = shuffle
+        self.seed = seed
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage dtype of the tokens."""
+        return self._store.dtype
+
+    @property
+    def vocab_size(self) -> int:
+        """Largest id + 1."""
+        return self._store.vocab_size
+
+    @property
+    def memory_mapped(self) -> bool:
+        """Whether filling a row costs no more than its own tokens."""
+        return self._store.memory_mapped
+
+    @property
+    def identity(self) -> Mapping[str, str | int]:
+        """Everything that decides the rows. Empty documents do not: they take no place."""
+        return {
+            "sampler": f"packed/{_PLAN_VERSION}.{ORDER_VERSION}",
+            "seq_len": self.seq_len,
+            "seed": self.seed,
+            "strategy": self.plan.strategy,
+            "long_documents": self.plan.long_documents,
+            "shuffle": self.shuffle,
+            "dataset": self._store.fingerprint,
+            "tokenizer": self._store.tokenizer_fingerprint,
+        }
+
+    def rows_before(self, epoch: int) -> int:
+        """Return the number of the first row of ``epoch``."""
+        return self._order.rows_before(epoch)
+
+    def fill(self, rows: NDArray[np.int64], out: Batch) -> None:
+        """Write the rows with these numbers; ``out`` holds segment ids too, both contiguous."""
+        assert out.segment_ids is not None
+        assert out.tokens.flags.c_contiguous  # else reshape copies
+        assert out.segment_ids.flags.c_contiguous
+        items = self._order.items(rows)
+        pieces, lengths, begins, padding = self._layout(items)
+        starts = self.plan.starts.take(pieces, mode="clip")
+        segments = np.arange(1, len(pieces) + 1) - np.repeat(begins, padding - begins + 1)
+        segments[padding] = 0
+        # One token more per row: padding, or the next token of the document that fills the row.
+        goes_on = self.plan.continued[items]
+        lengths[padding] += ~goes_on
+        lengths[padding - 1] += goes_on
+        out.segment_ids.reshape(-1)[...] = np.repeat(segments.astype(np.uint16), lengths)
+        blank = np.zeros(self.seq_len, self.dtype)
+        parts = [
+            self._store.read(start, stop) if segment else blank[: stop - start]
+            for segment, start, stop in zip(
+                segments.tolist(), starts.tolist(), (starts + lengths).tolist(), strict=True
+            )
+        ]
+        np.concatenate(parts, out=out.tokens.reshape(-1))
+
+    def cu_seqlens(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return where segments begin in the flattened ``input_ids``, without looking at any token.
+
+        As `Batch.cu_seqlens`, a run of padding counting as a segment, but of one length for any rows:
+        ``len(rows) * (most_segments + 1) + 1``, so that compiled code sees one shape. The surplus repeats
+        the end: segments of no tokens.
+        """
+        bounds = np.full(len(rows) * (self.most_segments + 1) + 1, len(rows) * self.seq_len, np.int32)
+        lengths = self._layout(self._order.items(rows)).lengths
+        bounds[0] = 0
+        np.cumsum(lengths[lengths > 0], out=bounds[1 : 1 + np.count_nonzero(lengths)])
+        return bounds
+
+    def trace(self, row: int) -> tuple[Span, ...]:
+        """Return the tokens of a row, segment by segment."""
+        item = int(self._order.items(np.array([row]))[0])
+        pieces = slice(*self.plan.row_offsets[item : item + 2])
+        starts, lengths = self.plan.starts[pieces], self.plan.lengths[pieces]
+        pairs = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+        return tuple(Span(self._store, start, stop) for start, stop in pairs)
+
+    def _layout(self, items: NDArray[np.int64]) -> _Layout:
+        offsets = self.plan.row_offsets
+        first, counts = offsets[items], offsets[items + 1] - offsets[items] + 1
+        ends = np.cumsum(counts)
+        begins, padding = ends - counts, ends - 1
+        pieces = np.repeat(first - begins, counts)
+        pieces += np.arange(len(pieces))
+        lengths = self.plan.lengths.take(pieces, mode="clip")  # the last row's padding may lie outside
+        lengths[padding] = 0
+        if len(items):
+            lengths[padding] = self.seq_len - np.add.reduceat(lengths, begins)
+        return _Layout(pieces, lengths, begins, padding)
