@@ -9,12 +9,20 @@ from numpy.typing import NDArray
 
 from tokpack.errors import DamagedError, UsageError
 
-__all__ = ["DTYPES", "TokenArray", "narrow", "parse_dtype", "token_dtype"]
+__all__ = ["COLUMN_DTYPES", "DTYPES", "TokenArray", "narrow", "parse_dtype", "token_dtype"]
 
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 
 #: Storage dtypes by the name used in flags and manifests; always little-endian on disk.
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+
+#: Dtypes of the further per-token columns that a dataset may hold beside its tokens.
+COLUMN_DTYPES: dict[str, np.dtype[Any]] = {
+    "attention_mask": np.dtype("u1"),
+    "loss_mask": np.dtype("u1"),
+    "segment_ids": np.dtype("<i4"),
+}
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

@@ -153,20 +153,6 @@ def test_reads_across_row_groups(tmp_path: Path) -> None:
         assert reader.read(start, stop).tolist() == flat[start:stop].tolist()
 
 
-def test_a_list_never_passes_two_gibitokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_MAX_TOKENS", 1000)
-    path = write(
-        tmp_path / "a.parquet",
-        [batch_of([[1] * 999, [2] * 1000, [3] * 10], U16)],
-        U16,
-        row_group_tokens="1000",
-    )
-    metadata = pq.read_metadata(path)
-    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [2, 1]
-    with pytest.raises(DocumentError, match="1,001 tokens"):
-        write(tmp_path / "b.parquet", [batch_of([[1] * 1001], U16)], U16, row_group_tokens="1000")
-
-
 def test_a_file_of_others(tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     table = pa.table(

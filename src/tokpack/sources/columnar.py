@@ -22,7 +22,7 @@ from tokpack.sources.problems import settle
 
 __all__ = ["find_text_column", "is_text", "text_batches"]
 
-_BATCH_ROWS = 1 << 16
+_ROWS = 1 << 16  # looked at together
 _FLAT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
@@ -61,8 +61,13 @@ def text_batches(
         DamagedError: the column's offsets or indices contradict its data.
         DocumentError: a row is too long or not UTF-8, and ``on_error`` is ``fail``.
     """
-    present = _present(column)
+    for at in range(0, len(column), _ROWS):
+        yield from _batches(column.slice(at, _ROWS), path, first_row + at, options)
+
+
+def _batches(column: pa.Array, path: str, first_row: int, options: SourceOptions) -> Iterator[SourceBatch]:
     lengths = _byte_lengths(column, path)
+    present = _present(column)
     fits = lengths <= options.max_document_bytes
     for start, stop in _pieces(np.where(fits, lengths, 0), options.batch_bytes):
         keep = present[start:stop] & fits[start:stop]
@@ -117,7 +122,7 @@ def _pieces(lengths: NDArray[np.int64], batch_bytes: int) -> Iterator[tuple[int,
     start = taken = 0
     while start < len(lengths):
         stop = int(np.searchsorted(ends, taken + batch_bytes, side="right"))
-        stop = min(max(stop, start + 1), start + _BATCH_ROWS)
+        stop = max(stop, start + 1)
         yield start, stop
         start, taken = stop, int(ends[stop - 1])
 

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tokpack.batches import offsets_from_lengths
-from tokpack.dtypes import TokenArray, narrow
+from tokpack.dtypes import COLUMN_DTYPES, TokenArray, narrow
 from tokpack.errors import DamagedError
 from tokpack_parquet.footer import chunk_range, open_parquet, parquet_errors
 from tokpack_parquet.pages import iter_pages
-from tokpack_parquet.writer import COLUMN_TYPES, TOKENS_KEY
+from tokpack_parquet.writer import TOKENS_KEY
 
 __all__ = ["ParquetReader"]
 
@@ -68,9 +68,9 @@ class ParquetReader:
 
     def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return the values of a further per-token column for tokens [start, stop)."""
-        if name not in COLUMN_TYPES or name not in self._parquet.schema_arrow.names:
+        if name not in COLUMN_DTYPES or name not in self._parquet.schema_arrow.names:
             raise DamagedError(f"{self._path} has no column {name!r}; encode it again with that column")
-        return self._values(name, start, stop, np.dtype(COLUMN_TYPES[name].to_pandas_dtype()))
+        return self._values(name, start, stop, COLUMN_DTYPES[name])
 
     def close(self) -> None:
         """Release the file; arrays handed out earlier stay valid."""

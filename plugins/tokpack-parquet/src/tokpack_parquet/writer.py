@@ -12,24 +12,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tokpack.batches import TokenBatch
+from tokpack.dtypes import COLUMN_DTYPES
 from tokpack.errors import DocumentError, UsageError
+from tokpack.formats.groups import MAX_GROUP_TOKENS, Groups
 
-__all__ = ["COLUMN_TYPES", "TOKENS_KEY", "ParquetWriter"]
+__all__ = ["TOKENS_KEY", "ParquetWriter"]
 
-#: Further columns of one value per token.
-COLUMN_TYPES: Mapping[str, pa.DataType] = {
-    "attention_mask": pa.uint8(),
-    "loss_mask": pa.uint8(),
-    "segment_ids": pa.int32(),
-}
 #: Key of the footer under which the tokens of each row group stand, as a JSON list.
 TOKENS_KEY = b"tokpack.row_group_tokens"
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
 _ENCODINGS = {"split": "BYTE_STREAM_SPLIT", "plain": "PLAIN", "dictionary": None}
-#: A row group stays below 2**31 tokens whatever its last document adds, so its list offsets fit 32 bits.
-_MAX_TOKENS = 1 << 30
-_MAX_ROWS = 1 << 18
 
 
 class _Writer(pq.ParquetWriter):  # type: ignore[misc]
@@ -50,16 +43,15 @@ class ParquetWriter:
         self, file: BinaryIO, dtype: np.dtype[Any], columns: Sequence[str], options: Mapping[str, str]
     ) -> None:
         self._ids_type = _ids_type(options.get("ids_type", dtype.name), dtype)
-        self._group_tokens = _number(options, "row_group_tokens", 1 << 20, 1, _MAX_TOKENS)
-        if unknown := [name for name in columns if name not in COLUMN_TYPES]:
+        self._pending = Groups(_number(options, "row_group_tokens", 1 << 20, 1, MAX_GROUP_TOKENS))
+        if unknown := [name for name in columns if name not in COLUMN_DTYPES]:
             raise UsageError(
-                f"parquet holds {', '.join(COLUMN_TYPES)} beside the ids, not {', '.join(unknown)}"
+                f"parquet holds {', '.join(COLUMN_DTYPES)} beside the ids, not {', '.join(unknown)}"
             )
-        self._types = {"input_ids": self._ids_type, **{name: COLUMN_TYPES[name] for name in columns}}
+        further = {name: pa.from_numpy_dtype(COLUMN_DTYPES[name]) for name in columns}
+        self._types = {"input_ids": self._ids_type, **further}
         self._schema = pa.schema([(name, pa.list_(kind)) for name, kind in self._types.items()])
         self._writer = _Writer(file, self._schema, **_properties(options, list(self._types)))
-        self._pending: list[TokenBatch] = []
-        self._pending_tokens = self._pending_rows = 0
         self._groups: list[int] = []
 
     def write(self, batch: TokenBatch) -> None:
@@ -68,50 +60,29 @@ class ParquetWriter:
         Raises:
             DocumentError: a document is too long for a Parquet list.
         """
-        if len(batch) and int(batch.lengths.max()) > _MAX_TOKENS:
-            raise DocumentError(
-                f"a document of {int(batch.lengths.max()):,} tokens is longer than a Parquet list can be "
-                f"({_MAX_TOKENS:,}); use --format bin, or split it before encoding"
-            )
-        start = 0
-        while start < len(batch):
-            wanted = int(batch.offsets[start]) + self._group_tokens - self._pending_tokens
-            stop = int(np.searchsorted(batch.offsets, wanted, side="left"))
-            stop = min(stop, len(batch), start + _MAX_ROWS - self._pending_rows)
-            self._pending.append(_part(batch, start, stop))
-            self._pending_tokens += int(batch.offsets[stop] - batch.offsets[start])
-            self._pending_rows += stop - start
-            start = stop
-            if self._pending_tokens >= self._group_tokens or self._pending_rows >= _MAX_ROWS:
-                self._flush()
+        for group in self._pending.add(batch):
+            self._write_group(group)
 
     def close(self) -> None:
         """Write what is left and the footer."""
-        if self._pending_rows:
-            self._flush()
-        self._writer.add_key_value_metadata({TOKENS_KEY: json.dumps(self._groups).encode()})
+        if (group := self._pending.rest()) is not None:
+            self._write_group(group)
+        self._writer.add_key_value_metadata({TOKENS_KEY: json.dumps(self._groups)})
         self._writer.close()
 
-    def _flush(self) -> None:
-        lengths = np.concatenate([batch.lengths for batch in self._pending])
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        arrays = []
-        for name, kind in self._types.items():
-            values = [batch.tokens if name == "input_ids" else batch.columns[name] for batch in self._pending]
-            arrays.append(pa.ListArray.from_arrays(offsets, _values(values, kind)))
-        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema), self._pending_rows)
-        self._groups.append(self._pending_tokens)
-        self._pending, self._pending_tokens, self._pending_rows = [], 0, 0
+    def _write_group(self, group: TokenBatch) -> None:
+        offsets = pa.array(group.offsets.astype(np.int32))
+        arrays = [
+            pa.ListArray.from_arrays(
+                offsets, _values(group.tokens if name == "input_ids" else group.columns[name], kind)
+            )
+            for name, kind in self._types.items()
+        ]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema), len(group))
+        self._groups.append(len(group.tokens))
 
 
-def _part(batch: TokenBatch, start: int, stop: int) -> TokenBatch:
-    first, last = int(batch.offsets[start]), int(batch.offsets[stop])
-    columns = {name: values[first:last] for name, values in batch.columns.items()}
-    return TokenBatch(batch.tokens[first:last], batch.offsets[start : stop + 1] - first, columns)
-
-
-def _values(parts: list[NDArray[Any]], kind: pa.DataType) -> pa.Array:
-    values = np.concatenate(parts) if len(parts) > 1 else parts[0]
+def _values(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
     if kind == pa.int32() and values.dtype == np.uint32 and len(values) and int(values.max()) >= 2**31:
         raise DocumentError(f"token id {int(values.max()):,} does not fit int32; leave ids_type out")
     return pa.array(values.astype(kind.to_pandas_dtype(), copy=False))

@@ -1,0 +1,1 @@
+"""Arrow IPC files and Hugging Face datasets as a tokpack format and sources."""
