@@ -11,9 +11,10 @@ from dataclasses import replace
 from tokpack.errors import UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import Sampler, SamplerOptions, TokenStore
+from tokpack.samplers.epochs import epochs_at
 from tokpack.specs import load
 
-__all__ = ["open_sampler"]
+__all__ = ["epochs_at", "open_sampler"]
 
 
 def open_sampler(
