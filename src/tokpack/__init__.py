@@ -15,10 +15,12 @@ _PUBLIC = {
     "TextBatch": "tokpack.batches",
     "TokenBatch": "tokpack.batches",
     "TokpackError": "tokpack.errors",
+    "TrainingOptions": "tokpack.protocols",
     "encode": "tokpack.encoding.api",
     "hookimpl": "tokpack.hookspecs",
     "open_dataset": "tokpack.dataset.store",
     "open_tokenizer": "tokpack.tokenizers.opening",
+    "train_tokenizer": "tokpack.tokenizers.training",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]

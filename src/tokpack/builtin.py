@@ -114,6 +114,12 @@ def tokpack_register_commands() -> Iterable[CommandSpec]:
     """Announce the commands, in the order of the work they do."""
     prepare, look = "Prepare data", "Look at data"
     yield CommandSpec("encode", "turn text into a dataset", open="tokpack.cli.encode:encode", group=prepare)
+    yield CommandSpec(
+        "train-tokenizer",
+        "learn a vocabulary from text",
+        open="tokpack.cli.train_tokenizer:train",
+        group=prepare,
+    )
     yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
     yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)
     yield CommandSpec("decode", "show tokens as text", open="tokpack.cli.decode:decode", group=look)

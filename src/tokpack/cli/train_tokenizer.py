@@ -1,0 +1,293 @@
+"""`tokpack train-tokenizer`: text in, a tokenizer out."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from tokpack.cli.console import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    parse_bytes,
+    print_json,
+    print_table,
+    stderr,
+    table,
+)
+from tokpack.protocols import OnError, SourceOptions, TextSplit, TrainingOptions
+from tokpack.tokenizers.quality import longest_tokens
+from tokpack.tokenizers.training import TrainedTokenizer, train_tokenizer
+
+__all__ = ["train"]
+
+_DATA = "What to read"
+_LEARN = "What to learn"
+_OUTPUT = "What to write"
+_RUN = "How to run"
+_LONGEST = 10
+
+
+def train(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Files, folders or quoted globs.", show_default=False),
+    ],
+    vocab_size: Annotated[
+        int,
+        typer.Option(
+            "--vocab-size",
+            help="Ids in all: 256 bytes, the merges, and the special tokens.",
+            rich_help_panel=_LEARN,
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the tokenizer.", rich_help_panel=_OUTPUT)
+    ] = Path("tok"),
+    special: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--special",
+            help="Special token; may be given several times. They split the text, and nothing is learnt "
+            "from them. Default: `<|endoftext|>`.",
+            show_default=False,
+            rich_help_panel=_LEARN,
+        ),
+    ] = None,
+    pattern: Annotated[
+        str,
+        typer.Option(
+            help="How text is split before merging: gpt2, cl100k, o200k, llama3, qwen2.",
+            rich_help_panel=_LEARN,
+        ),
+    ] = "gpt2",
+    ties: Annotated[
+        str,
+        typer.Option(
+            help="Which of equally frequent pairs is merged first. bytes: the greater two byte strings, as "
+            "in CS336; hf: the smaller ids, as Hugging Face's trainer does.",
+            rich_help_panel=_LEARN,
+        ),
+    ] = "bytes",
+    min_frequency: Annotated[
+        int, typer.Option(help="Never merge a pair that occurs less often.", rich_help_panel=_LEARN)
+    ] = 1,
+    max_token_length: Annotated[
+        int | None, typer.Option(help="Most bytes in a token.", rich_help_panel=_LEARN)
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="Tokenizer backend that learns: bpe, …", rich_help_panel=_LEARN)
+    ] = "bpe",
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--validation", help="Inputs to measure the result on; never trained on.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    limit_bytes: Annotated[
+        str | None,
+        typer.Option(help="Train on the first so many bytes of text: 2GB.", rich_help_panel=_DATA),
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Read all inputs as this source: text, jsonl, … Default: by file name.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    text_field: Annotated[
+        str,
+        typer.Option(help="Field or column that holds the text; dotted if nested.", rich_help_panel=_DATA),
+    ] = "text",
+    text_split: Annotated[
+        TextSplit,
+        typer.Option(
+            help="How a text file becomes documents. auto: split where the separator stands on a line of its "
+            "own, else the file is one document.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "auto",
+    separator: Annotated[
+        str, typer.Option(help="What stands between documents of a text file.", rich_help_panel=_DATA)
+    ] = "<|endoftext|>",
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="Broken documents (invalid UTF-8, bad JSON, …): stop, leave them out, or repair what can be "
+            "repaired. All are counted.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "fail",
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an existing trained tokenizer once the new one is complete.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-j",
+            help="Threads that count; the result does not depend on it. Default: one per core.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_RUN)
+    ] = False,
+) -> None:
+    """Train a tokenizer on text, and save it in the formats of the field.
+
+    The folder holds `tokenizer.json` (Hugging Face), `vocab.json` with `merges.txt` (GPT-2), and
+    `ranks.tiktoken`, all with the same ids. It depends on the text and the options only, not on workers.
+
+    Examples:
+
+    `tokpack train-tokenizer train.txt --validation val.txt --vocab-size 10000 --output tok`
+
+    `tokpack encode train.txt --tokenizer bpe:./tok` then uses it
+    """
+    begun = time.monotonic()
+    with _Report(quiet=quiet or as_json) as report:
+        trained = train_tokenizer(
+            inputs,
+            output,
+            options=TrainingOptions(
+                vocab_size=vocab_size,
+                special_tokens=("<|endoftext|>",) if special is None else tuple(special),
+                pattern=pattern,
+                tie_rule=ties,
+                min_frequency=min_frequency,
+                max_token_length=max_token_length,
+                workers=workers or _cores(),
+                progress=report.progress,
+            ),
+            backend=backend,
+            validation=validation or [],
+            source=SourceOptions(
+                text_field=text_field, split=text_split, separator=separator, on_error=on_error
+            ),
+            input_format=input_format,
+            limit_bytes=parse_bytes(limit_bytes),
+            overwrite=overwrite,
+        )
+    seconds = time.monotonic() - begun
+    if as_json:
+        print_json(_summary(trained, seconds))
+    elif not quiet:
+        _show(trained, seconds)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Report:
+    """Progress for people: a bar for each phase on a terminal, a line now and then elsewhere."""
+
+    _LINE_SECONDS = 5.0
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = stderr()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> _Report:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if self._quiet:
+            return
+        begins = phase not in self._tasks
+        if begins:
+            self._tasks[phase] = self._bars.add_task(phase, total=None)
+        self._bars.update(self._tasks[phase], completed=done, total=total or None)
+        now = time.monotonic()
+        if not self._console.is_terminal and (begins or now - self._last_line > self._LINE_SECONDS):
+            self._last_line = now
+            self._console.print(f"{phase}: {done / max(1, total):.0%}" if total else phase)
+
+
+def _show(trained: TrainedTokenizer, seconds: float) -> None:
+    quality, vocab_size = trained.quality, trained.tokenizer.vocab_size
+    rows = [(str(token_id), str(len(token)), _printable(token)) for token_id, token in _longest(trained)]
+    print_table(table("longest tokens", ("id", "bytes", "token"), rows, right=(0, 1)))
+    typer.echo(
+        f"trained on {format_count(trained.documents)} documents, {format_bytes(trained.text_bytes)}, "
+        f"in {format_seconds(seconds)}"
+    )
+    for reason, number in trained.problems.items():
+        typer.echo(f"{format_count(number)} documents skipped or repaired ({reason})")
+    if vocab_size < trained.options.vocab_size:
+        typer.echo(
+            f"only {format_count(vocab_size)} of {format_count(trained.options.vocab_size)} ids: no pair is "
+            "left that may be merged; give more text, or ask for fewer"
+        )
+    where = "held-out text" if trained.held_out else "the training text (give --validation for held-out text)"
+    typer.echo(
+        f"{format_count(vocab_size)} ids; {quality.bytes_per_token:.3f} bytes per token and "
+        f"{quality.coverage:.1%} of the ids used on {format_bytes(quality.text_bytes)} of {where}"
+    )
+    typer.echo(f"{trained.path} is complete; next: tokpack encode INPUT --tokenizer {trained.reference}")
+
+
+def _summary(trained: TrainedTokenizer, seconds: float) -> dict[str, Any]:
+    quality = trained.quality
+    return {
+        "path": str(trained.path),
+        "reference": trained.reference,
+        "vocab_size": trained.tokenizer.vocab_size,
+        "asked_vocab_size": trained.options.vocab_size,
+        "content_digest": trained.tokenizer.content_digest,
+        "documents": trained.documents,
+        "text_bytes": trained.text_bytes,
+        "problems": dict(trained.problems),
+        "seconds": round(seconds, 3),
+        "quality": {
+            "held_out": trained.held_out,
+            "text_bytes": quality.text_bytes,
+            "tokens": quality.tokens,
+            "bytes_per_token": quality.bytes_per_token,
+            "ids_used": quality.ids_used,
+            "coverage": quality.coverage,
+        },
+        "longest_tokens": [
+            {"id": token_id, "bytes": len(token), "token": _printable(token)}
+            for token_id, token in _longest(trained)
+        ],
+    }
+
+
+def _longest(trained: TrainedTokenizer) -> list[tuple[int, bytes]]:
+    return longest_tokens(trained.tokenizer, _LONGEST)
+
+
+def _printable(token: bytes) -> str:
+    """Show a token with its spaces and whatever does not print."""
+    return repr(token.decode(errors="backslashreplace"))
