@@ -42,11 +42,13 @@ class TextBatch:
     """Documents as valid UTF-8, back to back.
 
     ``data`` is uint8 with ``offsets[-1]`` elements; document ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
-    Whoever builds one has settled invalid UTF-8 and lone surrogates already.
+    Whoever builds one has settled invalid UTF-8 and lone surrogates already. ``columns`` holds further arrays
+    of one value per byte, such as ``trained`` (uint8, of chat data); most batches have none.
     """
 
     data: NDArray[np.uint8]
     offsets: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
     def from_texts(cls, texts: Sequence[str]) -> TextBatch:
@@ -84,8 +86,11 @@ class TextBatch:
         if keep.all():
             return self
         lengths = self.lengths
+        chosen = np.repeat(keep, lengths)
         offsets = offsets_from_lengths(lengths[keep], int(keep.sum()))
-        return TextBatch(self.data[np.repeat(keep, lengths)], offsets)
+        return TextBatch(
+            self.data[chosen], offsets, {name: values[chosen] for name, values in self.columns.items()}
+        )
 
 
 @dataclass(frozen=True, slots=True)

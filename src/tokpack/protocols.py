@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tokpack.batches import Batch, TextBatch, TokenBatch
 from tokpack.dtypes import TokenArray
 
 __all__ = [
+    "ChatTokenizer",
     "Engine",
     "Executor",
     "FormatReader",
@@ -32,7 +33,9 @@ __all__ = [
     "SourceBatch",
     "SourceOptions",
     "Span",
+    "SpanTokenizer",
     "Special",
+    "TemplateTokenizer",
     "TextSplit",
     "TiktokenModel",
     "TokenStore",
@@ -139,6 +142,43 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class SpanTokenizer(Tokenizer, Protocol):
+    """A tokenizer that knows where in the text its tokens come from; a lossless one need not be one."""
+
+    def encode_spans(self, texts: TextBatch, *, special: Special = "text") -> TokenBatch:
+        """Encode like ``encode_batch``, with the columns ``start`` and ``stop`` (int64).
+
+        They are bytes from the document's beginning. A token that is part of a character spans all of it.
+        """
+        ...
+
+
+@runtime_checkable
+class TemplateTokenizer(Tokenizer, Protocol):
+    """A tokenizer that has its own way of marking where a document begins and ends."""
+
+    @property
+    def template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids before and after the tokens of one document."""
+        ...
+
+
+@runtime_checkable
+class ChatTokenizer(Tokenizer, Protocol):
+    """A tokenizer that comes with a chat template."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source of the template, if there is one."""
+        ...
+
+    @property
+    def chat_tokens(self) -> Mapping[str, str]:
+        """Names that a template may print, such as ``bos_token``, and their text."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TiktokenModel:
     """A byte-level BPE as tiktoken describes one."""
@@ -184,6 +224,8 @@ class SourceOptions:
     """How to read documents; a source uses the fields that concern it."""
 
     text_field: str = "text"  # dotted for nested objects: "meta.body"
+    #: Instead of a text, a document is the JSON object of these fields; one without the first is a problem.
+    record_fields: tuple[str, ...] = ()
     split: TextSplit = "auto"
     separator: str = "<|endoftext|>"
     on_error: OnError = "fail"

@@ -12,7 +12,15 @@ from tokpack.protocols import OnError, Problem
 __all__ = ["REASONS", "Reason", "settle"]
 
 Reason: TypeAlias = Literal[
-    "invalid-utf8", "bad-json", "missing-field", "not-a-string", "lone-surrogate", "null", "too-large"
+    "invalid-utf8",
+    "bad-json",
+    "missing-field",
+    "not-a-string",
+    "lone-surrogate",
+    "null",
+    "too-large",
+    "bad-chat",
+    "special-token",
 ]
 
 #: Every word that a source of tokpack's own writes into `Problem.reason`, and what it means.
@@ -24,6 +32,8 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         "not-a-string": "a text field that holds something else, null included; never replaced",
         "lone-surrogate": "half of a surrogate pair, out of a \\u escape; replaced, it is U+FFFD",
         "null": "a row without a value; passed over and counted, whatever is asked for",
+        "bad-chat": "a conversation or pair that has not the right form, or that the chat template refuses",
+        "special-token": "a text that spells a special token where that is not allowed; never replaced",
         "too-large": "a document (JSONL: a line) above max_document_bytes; never replaced",
     }
 )
