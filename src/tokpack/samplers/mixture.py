@@ -47,9 +47,7 @@ class Mixture:
         self.samplers = dict(samplers)
         self.shares = whole_shares(weights)
         if missing := self.samplers.keys() ^ self.shares.keys():
-            raise UsageError(
-                f"each dataset needs a weight, and each weight a dataset: {sorted(missing)[0]!r}"
-            )
+            raise UsageError(f"{min(missing)!r} has no weight or no dataset; give each dataset one weight")
         self._parts = list(self.samplers.values())
         first = self._parts[0]
         _check_equal(self.samplers)
@@ -141,9 +139,7 @@ def whole_shares(weights: Mapping[str, Weight]) -> dict[str, int]:
         except (ValueError, ZeroDivisionError):
             raise UsageError(f"the weight of {name!r} is {weight!r}; write a number, such as 0.7") from None
         if exact[name] <= 0:
-            raise UsageError(
-                f"the weight of {name!r} is {weight}; give a weight above 0 or leave {name!r} out"
-            )
+            raise UsageError(f"the weight of {name!r} is {weight}; give more than 0 or leave {name!r} out")
     total = sum(exact.values())
     parts = {name: weight / total for name, weight in exact.items()}
     period = lcm(*(part.denominator for part in parts.values()))
