@@ -1,0 +1,1 @@
+"""OpenAI's tiktoken as a tokenizer backend of tokpack."""
