@@ -183,10 +183,12 @@ class Packed:
         ``len(rows) * (most_segments + 1) + 1``, so that compiled code sees one shape. The surplus repeats
         the end: segments of no tokens.
         """
-        bounds = np.full(len(rows) * (self.most_segments + 1) + 1, len(rows) * self.seq_len, np.int32)
+        bounds = np.empty(len(rows) * (self.most_segments + 1) + 1, np.int32)
         lengths = self._layout(self._order.items(rows)).lengths
+        lengths = lengths[lengths > 0]
         bounds[0] = 0
-        np.cumsum(lengths[lengths > 0], out=bounds[1 : 1 + np.count_nonzero(lengths)])
+        np.add.accumulate(lengths, out=bounds[1 : len(lengths) + 1])
+        bounds[len(lengths) + 1 :] = len(rows) * self.seq_len
         return bounds
 
     def trace(self, row: int) -> tuple[Span, ...]:
@@ -199,10 +201,12 @@ class Packed:
 
     def _layout(self, items: NDArray[np.int64]) -> _Layout:
         offsets = self.plan.row_offsets
-        first, counts = offsets[items], offsets[items + 1] - offsets[items] + 1
-        ends = np.cumsum(counts)
-        begins, padding = ends - counts, ends - 1
-        pieces = np.repeat(first - begins, counts)
+        first = offsets[items]
+        counts = offsets[items + 1] - first
+        padding = counts.cumsum()
+        padding += np.arange(len(items))  # each row has one piece of padding more
+        begins = padding - counts
+        pieces = (first - begins).repeat(counts + 1)
         pieces += np.arange(len(pieces))
         lengths = self.plan.lengths.take(pieces, mode="clip")  # the last row's padding may lie outside
         lengths[padding] = 0
