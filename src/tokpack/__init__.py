@@ -16,6 +16,7 @@ _PUBLIC = {
     "TokenBatch": "tokpack.batches",
     "TokpackError": "tokpack.errors",
     "TrainingOptions": "tokpack.protocols",
+    "create_dataloader": "tokpack.loader.from_text",
     "encode": "tokpack.encoding.api",
     "hookimpl": "tokpack.hookspecs",
     "open_dataset": "tokpack.dataset.store",
