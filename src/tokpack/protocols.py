@@ -22,6 +22,7 @@ __all__ = [
     "Executor",
     "FormatReader",
     "FormatWriter",
+    "IndexWriter",
     "NativeEngine",
     "OnError",
     "Problem",
@@ -306,11 +307,24 @@ class FormatWriter(Protocol):
         ...
 
 
+class IndexWriter(Protocol):
+    """Writes the document boundaries of one shard into an open file of its own."""
+
+    def write(self, lengths: NDArray[np.int64]) -> None:
+        """Append documents of so many tokens each."""
+        ...
+
+    def close(self) -> None:
+        """Complete the file's content; the file itself stays open and is the caller's."""
+        ...
+
+
 class FormatReader(Protocol):
     """Random access to the tokens of one shard. Safe from several threads.
 
     A format that holds documents also has ``offsets`` (int64, documents + 1) and, for further per-token
-    columns, ``column(name, start, stop)``.
+    columns, ``column(name, start, stop)``. One whose shard is several arrays has ``gather(starts, out)`` like
+    `TokenStore`; all others are gathered from the view that ``read(0, len(reader))`` gives.
     """
 
     @property

@@ -28,7 +28,9 @@ __all__ = [
 # Two characters or more, so that a Windows drive is never taken for a backend: C:\x is a path.
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_TARGET_FIELDS = frozenset({"open", "train", "accelerate", "writer", "reader"})
+_TARGET_FIELDS = frozenset(
+    {"open", "train", "accelerate", "writer", "reader", "index_writer", "index_reader"}
+)
 
 
 def load(target: str) -> Any:
@@ -91,13 +93,20 @@ class FormatSpec(_Named):
 
     ``writer`` is called as ``writer(file, dtype, columns, options) -> FormatWriter`` with a binary file that
     is writable, readable and seekable; ``reader`` as ``reader(path, dtype) -> FormatReader``.
+
+    An index, where there is one, is written by ``index_writer(file, dtype) -> IndexWriter``, with the dtype
+    of the shard's tokens, and read by ``index_reader(path, dtype)``, which returns offsets (int64, first 0,
+    documents + 1).
     """
 
     suffix: str  # ".parquet"
     writer: str
     reader: str
     memory_mapped: bool = False  # opening a shard does not read its tokens
-    holds_documents: bool = True  # False: core keeps document boundaries in NAME.offsets.npy beside it
+    holds_documents: bool = True  # False: document boundaries lie in an index, a file beside the shard
+    index_suffix: str = ".offsets.npy"
+    index_writer: str = "tokpack.formats.offsets:OffsetsWriter"
+    index_reader: str = "tokpack.formats.offsets:read_offsets"
     appendable: bool = (
         False  # the file is its tokens' bytes and nothing else, so shards join by concatenation
     )

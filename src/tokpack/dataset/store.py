@@ -16,7 +16,6 @@ from tokpack.dataset.digest import LogicalDigest
 from tokpack.dataset.manifest import FileInfo, Manifest, Shard, read_manifest
 from tokpack.dtypes import DTYPES, TokenArray
 from tokpack.errors import DamagedError, StorageError, UsageError
-from tokpack.npy_file import map_npy
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import FormatReader, Tokenizer, TokenizerOptions
 from tokpack.references import Reference
@@ -89,6 +88,14 @@ def _gather(tokens: TokenArray, starts: NDArray[np.int64], out: TokenArray) -> N
     out.view(window)[:, 0] = windows[starts]
 
 
+def _gather_from(reader: FormatReader, starts: NDArray[np.int64], out: TokenArray) -> None:
+    """Copy windows of one shard; a shard that is several arrays has a way of its own."""
+    if (gather := getattr(reader, "gather", None)) is not None:
+        gather(starts, out)
+        return
+    _gather(reader.read(0, len(reader)), starts, out)
+
+
 class ShardStore:
     """A `TokenStore` over the shards of one split. Shards are opened on first use."""
 
@@ -143,7 +150,8 @@ class ShardStore:
         """Document boundaries within shard ``index``, int64 of shape (documents + 1,), first 0."""
         shard = self._shards[index]
         if shard.offsets is not None:
-            offsets = map_npy(self._dataset.check_file(shard.offsets), np.dtype("<i8"))
+            path = self._dataset.check_file(shard.offsets)
+            offsets: NDArray[np.int64] = load(self._dataset.format.index_reader)(path, self.dtype)
         else:
             offsets = np.asarray(self.reader(index).offsets)  # type: ignore[attr-defined]
         if len(offsets) != shard.documents + 1 or offsets[0] != 0 or offsets[-1] != shard.tokens:
@@ -238,8 +246,8 @@ class ShardStore:
 
     def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
         """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
-        if len(self._shards) == 1 and self.memory_mapped:
-            _gather(self.reader(0).read(0, len(self)), starts, out)
+        if len(self._shards) == 1:
+            _gather_from(self.reader(0), starts, out)
             return
         length = out.shape[1]
         edges = np.asarray(self._starts, dtype=np.int64)
@@ -247,9 +255,8 @@ class ShardStore:
         inside = starts + length <= edges[np.minimum(shards + 1, len(self._shards))]
         for index in np.unique(shards[inside]).tolist():
             rows = np.flatnonzero(inside & (shards == index))
-            reader = self.reader(index)
             part = np.empty((len(rows), length), self.dtype)
-            _gather(reader.read(0, len(reader)), starts[rows] - edges[index], part)
+            _gather_from(self.reader(index), starts[rows] - edges[index], part)
             out[rows] = part
         for row in np.flatnonzero(~inside).tolist():  # the few that lie across two shards
             out[row] = self.read(int(starts[row]), int(starts[row]) + length)

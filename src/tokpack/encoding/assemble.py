@@ -24,8 +24,7 @@ from tokpack.encoding.journal import Journal, ShardRecord
 from tokpack.encoding.pieces import read_piece
 from tokpack.encoding.plan import Unit
 from tokpack.encoding.unit import UnitRecord
-from tokpack.npy_file import NpyArrayWriter, map_npy
-from tokpack.protocols import FormatReader, FormatWriter
+from tokpack.protocols import FormatReader, FormatWriter, IndexWriter
 from tokpack.specs import FormatSpec, load
 
 __all__ = ["Assembler", "ShardLayout"]
@@ -64,19 +63,17 @@ class _OpenShard:
         self._writer: FormatWriter = load(layout.format.writer)(
             self._file.as_binary(), layout.dtype, layout.columns, layout.options
         )
-        self._offsets: NpyArrayWriter | None = None
-        self._offsets_file: HashingFile | None = None
+        self._index: IndexWriter | None = None
+        self._index_file: HashingFile | None = None
         if not layout.format.holds_documents:
-            stem = name.removesuffix(layout.format.suffix)
-            self._offsets_name = f"{stem}.offsets.npy"
-            self._offsets_file = self._stack.enter_context(publish(layout.folder / self._offsets_name))
-            self._offsets = NpyArrayWriter(self._offsets_file.as_binary(), np.dtype("<i8"))
-            self._offsets.write(np.zeros(1, np.int64))
+            self._index_name = name.removesuffix(layout.format.suffix) + layout.format.index_suffix
+            self._index_file = self._stack.enter_context(publish(layout.folder / self._index_name))
+            self._index = load(layout.format.index_writer)(self._index_file.as_binary(), layout.dtype)
 
     def write(self, batch: TokenBatch) -> None:
         self._writer.write(batch)
-        if self._offsets is not None:
-            self._offsets.write(batch.offsets[1:] + self.tokens)
+        if self._index is not None:
+            self._index.write(batch.lengths)
         if len(batch.tokens):
             low, high = int(batch.tokens.min()), int(batch.tokens.max())
             self._low = low if self._low is None else min(low, self._low)
@@ -87,9 +84,9 @@ class _OpenShard:
     def publish(self) -> Shard:
         self._writer.close()
         offsets: FileInfo | None = None
-        if self._offsets is not None and self._offsets_file is not None:
-            self._offsets.close()
-            offsets = self._offsets_file.info(self._offsets_name)
+        if self._index is not None and self._index_file is not None:
+            self._index.close()
+            offsets = self._index_file.info(self._index_name)
         file = self._file.info(self._name)
         self._stack.close()
         return Shard(
@@ -179,7 +176,9 @@ class Assembler:
         offsets: NDArray[np.int64] = (
             reader.offsets  # type: ignore[attr-defined]
             if record.shard.offsets is None
-            else map_npy(self._layout.folder / record.shard.offsets.name, np.dtype("<i8"))
+            else load(self._layout.format.index_reader)(
+                self._layout.folder / record.shard.offsets.name, self._layout.dtype
+            )
         )
         for batch in shard_batches(reader, offsets, self._layout.columns):
             writer.count(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokpack.batches import offsets_from_lengths
 from tokpack.dtypes import COLUMN_DTYPES, TokenArray
 from tokpack.errors import DamagedError
+from tokpack.formats.segments import gather_segments, read_segments
 from tokpack_arrow.mapping import arrow_errors, map_file
 from tokpack_arrow.messages import check_message, file_messages
 from tokpack_arrow.writer import STARTS_KEY
@@ -62,33 +63,25 @@ class ArrowReader:
 
     def read(self, start: int, stop: int) -> TokenArray:
         """Return tokens [start, stop): a view within a record batch, a copy across several."""
-        return self._read("input_ids", start, stop, self._dtype)
+        return read_segments(self._starts, self._tokens, start, stop, self._dtype)
+
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
+        gather_segments(self._starts, self._tokens, starts, out)
 
     def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return the values of a further per-token column for tokens [start, stop)."""
         if name not in COLUMN_DTYPES or name not in self._file.schema.names:
             raise DamagedError(f"{self._path} has no column {name!r}; encode it again with that column")
         self._check_type(name, COLUMN_DTYPES[name])
-        return self._read(name, start, stop, COLUMN_DTYPES[name])
+        values = partial(self._values, name=name)
+        return read_segments(self._starts, values, start, stop, COLUMN_DTYPES[name])
 
     def close(self) -> None:
         """Views keep the mapping alive; it ends with the last of them."""
 
-    def _read(self, name: str, start: int, stop: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        starts = self._starts
-        start, stop = max(0, start), min(stop, int(starts[-1]))
-        if start >= stop:
-            return np.empty(0, dtype)
-        first = int(np.searchsorted(starts, start, side="right")) - 1
-        base = int(starts[first])
-        if stop <= starts[first + 1]:
-            return self._values(first, name)[start - base : stop - base]
-        last = int(np.searchsorted(starts, stop, side="left"))
-        parts = [
-            self._values(index, name)[max(0, start - int(starts[index])) : stop - int(starts[index])]
-            for index in range(first, last)
-        ]
-        return np.concatenate(parts)
+    def _tokens(self, index: int) -> NDArray[Any]:
+        return self._values(index, "input_ids")
 
     def _values(self, index: int, name: str) -> NDArray[Any]:
         if (values := self._arrays.get((index, name))) is None:

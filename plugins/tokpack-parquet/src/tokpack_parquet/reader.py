@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokpack.batches import offsets_from_lengths
 from tokpack.dtypes import COLUMN_DTYPES, TokenArray, narrow
 from tokpack.errors import DamagedError
+from tokpack.formats.segments import gather_segments, read_segments
 from tokpack_parquet.footer import chunk_range, open_parquet, parquet_errors
 from tokpack_parquet.pages import iter_pages
 from tokpack_parquet.writer import TOKENS_KEY
@@ -64,13 +65,18 @@ class ParquetReader:
 
     def read(self, start: int, stop: int) -> TokenArray:
         """Return tokens [start, stop): a view inside a row group, a copy across several."""
-        return self._values("input_ids", start, stop, self._dtype)
+        return read_segments(self._starts, self._tokens, start, stop, self._dtype)
+
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length), group after group."""
+        gather_segments(self._starts, self._tokens, starts, out)
 
     def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return the values of a further per-token column for tokens [start, stop)."""
         if name not in COLUMN_DTYPES or name not in self._parquet.schema_arrow.names:
             raise DamagedError(f"{self._path} has no column {name!r}; encode it again with that column")
-        return self._values(name, start, stop, COLUMN_DTYPES[name])
+        values = partial(self._group, name=name, dtype=COLUMN_DTYPES[name])
+        return read_segments(self._starts, values, start, stop, COLUMN_DTYPES[name])
 
     def close(self) -> None:
         """Release the file; arrays handed out earlier stay valid."""
@@ -111,18 +117,8 @@ class ParquetReader:
         ):
             raise DamagedError(f"input_ids of {self._path} holds {str(kind)[:80]}, not lists of integers")
 
-    def _values(self, name: str, start: int, stop: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        starts = self._starts
-        start, stop = max(0, start), min(stop, int(starts[-1]))
-        if start >= stop:
-            return np.empty(0, dtype)
-        first = int(np.searchsorted(starts, start, side="right")) - 1
-        last = int(np.searchsorted(starts, stop, side="left"))
-        parts = []
-        for group in range(first, last):
-            values = self._group(group, name, dtype)
-            parts.append(values[max(0, start - int(starts[group])) : stop - int(starts[group])])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _tokens(self, group: int) -> NDArray[Any]:
+        return self._group(group, "input_ids", self._dtype)
 
     def _group(self, group: int, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         key = (group, name)

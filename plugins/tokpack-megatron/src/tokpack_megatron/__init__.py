@@ -1,0 +1,1 @@
+"""The token files of other trainers: Megatron, llm.c and modded-nanogpt."""
