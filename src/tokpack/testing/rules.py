@@ -1,0 +1,33 @@
+"""What the suites have in common: how properties are run, and how work is done in many threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from hypothesis import HealthCheck, settings
+
+__all__ = ["THREADS", "in_threads", "property_of_a_plugin"]
+
+THREADS = 8
+
+T = TypeVar("T")
+
+#: Few examples and no deadline: the machine is the author's. Fixtures hold nothing that examples change, and
+#: one method runs in every subclass, which Hypothesis would take for a mistake.
+property_of_a_plugin = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.differing_executors,
+        HealthCheck.too_slow,
+    ],
+)
+
+
+def in_threads(work: Callable[[], T]) -> list[T]:
+    """Run ``work`` in `THREADS` threads at once and return what each gave."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [future.result() for future in [pool.submit(work) for _ in range(THREADS)]]
