@@ -99,12 +99,14 @@ class TokenBatch:
 
     ``tokens`` is uint16 or uint32 with ``offsets[-1]`` elements; document ``i`` is
     ``tokens[offsets[i]:offsets[i + 1]]``. ``columns`` holds further arrays of one value per token under the
-    field's names, such as ``loss_mask`` (uint8); most batches have none.
+    field's names, such as ``loss_mask`` (uint8); most batches have none. ``texts`` are the documents' texts,
+    for formats that store them on request.
     """
 
     tokens: TokenArray
     offsets: NDArray[np.int64]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    texts: TextBatch | None = None
 
     @classmethod
     def from_documents(cls, documents: Sequence[Sequence[int] | NDArray[Any]]) -> TokenBatch:

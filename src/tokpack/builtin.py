@@ -53,6 +53,22 @@ def tokpack_register_formats() -> Iterable[FormatSpec]:
         holds_documents=False,
     )
 
+    for name, suffix, writer, options in (
+        ("jsonl", ".jsonl", "JsonlWriter", ()),
+        ("jsonl-gz", ".jsonl.gz", "GzipWriter", ("level",)),
+        ("jsonl-zst", ".jsonl.zst", "ZstdWriter", ("level",)),
+    ):
+        yield FormatSpec(
+            name,
+            f'one JSON object per document, {{"input_ids": […]}}, as {suffix}',
+            suffix=suffix,
+            writer=f"tokpack.formats.jsonl:{writer}",
+            reader="tokpack.formats.jsonl:JsonlReader",
+            default_shard_bytes=32 << 20,
+            columns=("attention_mask", "loss_mask", "segment_ids"),
+            options=options,
+        )
+
 
 @hookimpl
 def tokpack_register_sources() -> Iterable[SourceSpec]:
