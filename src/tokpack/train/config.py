@@ -119,7 +119,7 @@ class TrainConfig:
     max_iters: int = 1000  # optimizer steps
     seed: int = 1337
     device: str = "auto"  # auto, cpu, cuda, cuda:1, …
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of activations; weights stay float32
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; weights stay float32
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on CUDA
     compile_mode: str = ""  # torch.compile's mode, such as "max-autotune"
     attention: Literal["auto", "sdpa", "flex", "varlen"] = "auto"
@@ -136,7 +136,7 @@ class TrainConfig:
 class EvalConfig:
     """Evaluation on the validation split."""
 
-    every: int = 250  # steps; 0: never
+    every: int = -1  # steps; 0: never; -1: 250 where the dataset has the split, else never
     batches: int = 20  # of data.batch_size rows per rank
     patience: int = 0  # end after this many evaluations without a better loss; 0: never
 
@@ -145,7 +145,7 @@ class EvalConfig:
 class CheckpointConfig:
     """Saving."""
 
-    every: int = 0  # steps; 0: at every evaluation
+    every: int = 0  # steps; 0: as often as evaluation, or every 250
     keep: int = 3  # newest checkpoints kept; the best one is kept besides
     background: bool = True  # write while training goes on
     export: str = ""  # also write the best weights here, for torch.load(..., weights_only=True)
@@ -155,7 +155,7 @@ class CheckpointConfig:
 class SampleConfig:
     """Text written during training."""
 
-    every: int = 0  # steps; 0: at every evaluation; -1: never
+    every: int = -1  # steps; 0: never; -1: as often as checkpoints
     prompt: str = ""  # "": begin as a document begins
     tokens: int = 64
     temperature: float = 0.8
