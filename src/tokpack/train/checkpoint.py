@@ -56,12 +56,14 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run: at most one being written, in a thread of its own."""
 
-    def __init__(self, directory: Path, *, keep: int, background: bool) -> None:
+    def __init__(self, directory: Path, *, keep: int, background: bool, writes: bool = True) -> None:
         self.directory = directory
         self.keep = max(1, keep)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tokpack-save") if background else None
         self._pending: Future[None] | None = None
         self._buffers: dict[str, Tensor] = {}
+        if not writes:  # a rank that only takes part in gathering
+            return
         directory.mkdir(parents=True, exist_ok=True)
         for leftover in directory.glob(".*"):  # of a process that was killed while it wrote or deleted
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -80,7 +80,7 @@ def generate(
         if isinstance(model, GPT):
             if cache is None or cache.length + len(unread) > seq_len:
                 unread = tokens[-seq_len:] if cache is None else tokens[-(seq_len // 2 or 1) :]
-                dtype = next(model.parameters()).dtype
+                dtype = _dtype(device, model)
                 cache = KVCache(model.config, rows=1, device=device, dtype=dtype)
             hidden = model.hidden_states(torch.tensor([unread], device=device), cache=cache)[:, -1]
             logits = torch.nn.functional.linear(hidden, model.head_weight)[0]
@@ -94,6 +94,12 @@ def generate(
         tokens.append(token)
         unread = [token]
         yield token
+
+
+def _dtype(device: torch.device, model: nn.Module) -> torch.dtype:
+    if torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return next(model.parameters()).dtype
 
 
 def stream_text(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tokpack.errors import UsageError
+from tokpack.loader.device import TensorBatch
 from tokpack.specs import load
 from tokpack.train.attention import AttentionPlan
 from tokpack.train.config import ModelConfig, TrainConfig
-from tokpack.train.data import DeviceRows
 from tokpack.train.devices import Compute
 from tokpack.train.loss import chunk_for, cross_entropy_sum, linear_cross_entropy_sum
 from tokpack.train.model import GPT, padded_vocab_size
 
-__all__ = ["NextTokenLoss", "build_model", "parallelise"]
+__all__ = [
+    "NextTokenLoss",
+    "build_model",
+    "full_tensor",
+    "gradients_travel",
+    "load_weights",
+    "make_loss",
+    "parallelise",
+]
 
 
 class NextTokenLoss(nn.Module):
@@ -55,9 +64,11 @@ class NextTokenLoss(nn.Module):
         output = self.model(input_ids, **wanted)
         return cross_entropy_sum(getattr(output, "logits", output), labels)
 
-    def of(self, rows: DeviceRows) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, AttentionPlan]:
+    def of(
+        self, batch: TensorBatch, plan: AttentionPlan
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, AttentionPlan]:
         """Return the arguments of one call."""
-        return rows.input_ids, rows.labels, rows.position_ids, rows.segment_ids, rows.plan
+        return batch.input_ids, batch.labels, batch.position_ids, batch.segment_ids, plan
 
 
 def build_model(config: ModelConfig, *, isolate: bool, segmented: bool) -> nn.Module:
@@ -107,29 +118,22 @@ def parallelise(loss: NextTokenLoss, compute: Compute, train: TrainConfig, *, co
     )
 
 
-def no_sync_until_last(module: nn.Module, micro_batches: Iterable[DeviceRows]) -> Iterable[DeviceRows]:
-    """Yield micro-batches; gradients travel between ranks with the last one only."""
-    batches = list(micro_batches)
-    for index, rows in enumerate(batches):
-        last = index == len(batches) - 1
-        if isinstance(module, DistributedDataParallel):
-            module.require_backward_grad_sync = last
-        elif hasattr(module, "set_requires_gradient_sync"):
-            module.set_requires_gradient_sync(last)
-        yield rows
+def gradients_travel(module: nn.Module, now: bool) -> None:
+    """Say whether the next backward pass exchanges gradients between ranks: only a step's last does."""
+    if isinstance(module, DistributedDataParallel):
+        module.require_backward_grad_sync = now
+    elif isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(now)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
     """Gather a tensor that FSDP2 spread over ranks; every rank must ask. Others are returned as they are."""
-    gather = getattr(tensor, "full_tensor", None)
-    return tensor if gather is None else gather()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy weights into a model, sharded or not."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     for name, target in model.state_dict().items():
         value = tensors[name].to(target.device)
         if isinstance(target, DTensor):

@@ -1,9 +1,9 @@
-"""Putting a run together: settings, data, device, model, checkpoint; everything checked before step 0."""
+"""Putting a run together: data, device, model, checkpoint; everything checked before step 0."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from tokpack.dataset.store import Dataset, ShardStore, open_dataset
-from tokpack.errors import MismatchError, UsageError
+from tokpack.errors import DamagedError, MismatchError
+from tokpack.loader import Loader
+from tokpack.loader.device import TensorBatch, open_device_loader
 from tokpack.plugins import Plugins
 from tokpack.protocols import RunInfo, Sampler, SamplerOptions, Tokenizer
 from tokpack.samplers import open_sampler
-from tokpack.train.attention import Kernel, choose_kernel
+from tokpack.train.attention import AttentionPlan, Kernel, choose_kernel, plan_attention
 from tokpack.train.checkpoint import Checkpoint, Checkpoints, compare_identity, load_checkpoint
-from tokpack.train.config import Settings, merge, settings_from
-from tokpack.train.data import RowPlan, Widener
+from tokpack.train.config import Settings
 from tokpack.train.devices import Compute, check_memory, join, peak_flops
 from tokpack.train.folder import RunFolder
-from tokpack.train.model import complete, flops_per_token
+from tokpack.train.model import flops_per_token
 from tokpack.train.objective import (
     NextTokenLoss,
     build_model,
@@ -31,29 +32,12 @@ from tokpack.train.objective import (
     parallelise,
 )
 from tokpack.train.optim import Optimizers
-from tokpack.train.presets import preset_values
+from tokpack.train.progress import Progress
+from tokpack.train.resolve import check_ids, complete_settings, identity_of, open_split
 from tokpack.train.rng import gather_rng, load_rng, seed_everything
 from tokpack.train.trackers import Trackers, open_trackers
 
-__all__ = ["Progress", "Run", "open_run", "resolve"]
-
-_EVERY = 250  # steps between evaluations, and checkpoints, unless said otherwise
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands: plain numbers, saved with every checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    evaluated: int = -1  # the last step after which each of these was done
-    sampled: int = -1
-    saved: int = -1
-    best_loss: float | None = None
-    best_step: int = -1
-    evaluations_without_gain: int = 0
-    recent_losses: list[float] = field(default_factory=list)
+__all__ = ["Run", "open_run"]
 
 
 @dataclass(slots=True)
@@ -65,32 +49,80 @@ class Run:
     compute: Compute
     plugins: Plugins
     dataset: Dataset
-    sampler: Sampler
+    store: ShardStore
     validation: Sampler | None
-    rows: RowPlan
-    widen: Widener
+    loader: Loader[TensorBatch]
+    kernel: Kernel
     model: nn.Module  # the plain model, for saving and generating
     loss: NextTokenLoss
     module: nn.Module  # what the loop calls: the loss, compiled and spread over ranks
     optimizers: Optimizers
     tokenizer: Tokenizer
-    identity: Mapping[str, Any]
     facts: Mapping[str, Any]
     progress: Progress
-    flops_per_token: int
-    peak: float
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler of the training rows."""
+        return self.loader.sampler
+
+    @property
+    def sharded(self) -> bool:
+        """Whether weights are spread over the ranks (FSDP2)."""
+        return self.settings.train.parallel == "fsdp" and self.compute.world_size > 1
+
+    @property
+    def fixed_valid(self) -> int:
+        """Labels that count in each global batch, where that is the same for all of them; else 0."""
+        return 0 if self.sampler.segmented else self.settings.data.global_batch_size * self.sampler.seq_len
+
+    @property
+    def flops_per_token(self) -> int:
+        """Operations to train on one token; a foreign model's attention is not counted."""
+        if self.settings.model.factory:
+            return 6 * int(self.facts["parameters"])
+        return flops_per_token(self.settings.model, self.settings.data.seq_len)
+
+    @property
+    def export_path(self) -> Path:
+        """Where `checkpoint.export` goes: below the run folder unless it is absolute."""
+        return self.folder.path / self.settings.checkpoint.export
+
+    def plan(self, batch: TensorBatch) -> AttentionPlan:
+        """Work out which positions of a batch see each other."""
+        isolate = self.settings.data.isolate_documents
+        rows, seq_len = batch.input_ids.shape
+        return plan_attention(
+            self.kernel,
+            rows=rows,
+            seq_len=seq_len,
+            device=batch.input_ids.device,
+            window=self.settings.model.sliding_window,
+            segment_ids=batch.segment_ids if isolate else None,
+            cu_seqlens=batch.cu_seqlens if isolate else None,
+        )
 
     def snapshot(self) -> Checkpoint:
         """Return everything to continue from. Under several ranks each of them must ask."""
-        model = {name: full_tensor(tensor) for name, tensor in self.model.state_dict().items()}
         optimizer = {name: full_tensor(tensor) for name, tensor in self.optimizers.state_dict().items()}
-        state = {"progress": asdict(self.progress), "identity": dict(self.identity)}
-        return Checkpoint(self.progress.step, model, optimizer, gather_rng(self.compute), state)
+        state = {
+            "progress": self.progress.to_dict(),
+            "identity": identity_of(self.settings),
+            "loader": self.loader.state_dict() | {"step": self.progress.step},
+        }
+        return Checkpoint(self.progress.step, self.weights(), optimizer, gather_rng(self.compute), state)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights, whole. Under several ranks each of them must ask."""
+        return {name: full_tensor(tensor) for name, tensor in self.model.state_dict().items()}
 
     def open_checkpoints(self) -> Checkpoints:
         """Open the place where checkpoints go."""
         config = self.settings.checkpoint
-        return Checkpoints(self.folder.path / "checkpoints", keep=config.keep, background=config.background)
+        directory = self.folder.path / "checkpoints"
+        return Checkpoints(
+            directory, keep=config.keep, background=config.background, writes=self.compute.rank == 0
+        )
 
     def open_trackers(self) -> Trackers:
         """Open the trackers; ranks other than 0 have none."""
@@ -105,140 +137,38 @@ class Run:
         names = self.settings.log.trackers if self.compute.rank == 0 else ()
         return open_trackers(names, info, self.plugins)
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """Return the weights, whole."""
-        return {name: full_tensor(tensor) for name, tensor in self.model.state_dict().items()}
-
-
-def resolve(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings") -> Settings:
-    """Merge layers of settings over the preset that they name.
-
-    Without a preset and a model of their own the device decides: `tiny` for a CPU, `small` for CUDA.
-    """
-    values = merge(*layers)
-    preset = str(values.get("preset", ""))
-    if not preset and "model" not in values:
-        device = str(values.get("train", {}).get("device", "auto"))
-        on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        preset = "small" if on_cuda else "tiny"
-    base = preset_values(preset) if preset else {}
-    return settings_from(merge(base, values), origin=origin)
-
 
 def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None = None) -> Run:
     """Check everything that can be checked without training, then build the run.
 
+    ``resume`` is the folder of a run to continue. Nothing is written, and no memory taken, before all checks
+    have passed.
+
     Raises:
-        TokpackError: whatever is wrong, before memory is taken and before a folder is made.
+        TokpackError: whatever is wrong.
     """
     dataset = open_dataset(settings.data.dataset, plugins=plugins)
-    train_store = _store(dataset, settings.data.train_split)
-    settings = _decide_evaluation(settings, dataset)
-    options = SamplerOptions(
-        settings.data.seq_len, seed=settings.train.seed, options=settings.data.sampler_options
-    )
-    sampler = open_sampler(settings.data.sampler, train_store, options, plugins=plugins)
+    compute = join(settings)
+    settings = complete_settings(settings, dataset, world_size=compute.world_size)
+    check_ids(settings, dataset)
+    data, train = settings.data, settings.train
+    store = open_split(dataset, data.train_split)
+    options = SamplerOptions(data.seq_len, seed=train.seed, options=data.sampler_options)
+    sampler = open_sampler(data.sampler, store, options, plugins=plugins)
     validation = None
     if settings.eval.every:
-        store = _store(dataset, settings.data.validation_split)
         # The same rows for every run, whatever its seed, so that losses can be compared.
-        validation = open_sampler(settings.data.sampler, store, replace(options, seed=0), plugins=plugins)
-    compute = join(settings)
-    settings = _complete(settings, dataset, compute)
-    _check_ids(settings, dataset)
-    rows = RowPlan(
-        settings.data.batch_size, settings.data.global_batch_size, compute.rank, compute.world_size
+        split = open_split(dataset, data.validation_split)
+        validation = open_sampler(data.sampler, split, replace(options, seed=0), plugins=plugins)
+    loader = open_device_loader(
+        sampler,
+        device=compute.device,
+        batch_size=data.batch_size,
+        global_batch_size=data.global_batch_size,
+        rank=compute.rank,
+        world_size=compute.world_size,
+        model_vocab_size=None if settings.model.factory else settings.model.vocab_size,
     )
-    check_memory(settings, settings.model, compute)
-    identity = _identity(settings, sampler)
-    checkpoint = None
-    if resume is not None:
-        checkpoint = load_checkpoint(resume.path)
-        compare_identity(checkpoint.state.get("identity", {}), identity, where=resume.path)
-    return _build(settings, plugins, dataset, sampler, validation, compute, rows, identity, checkpoint, resume)
-
-
-def _store(dataset: Dataset, split: str) -> ShardStore:
-    """Open a split, having looked at every file of it."""
-    store = dataset[split]
-    for shard in dataset.manifest.splits[split].shards:
-        for info in shard.files:
-            dataset.check_file(info)
-    return store
-
-
-def _decide_evaluation(settings: Settings, dataset: Dataset) -> Settings:
-    every = settings.eval.every
-    if every < 0:
-        every = _EVERY if settings.data.validation_split in dataset else 0
-    return replace(settings, eval=replace(settings.eval, every=every))
-
-
-def _complete(settings: Settings, dataset: Dataset, compute: Compute) -> Settings:
-    """Fill in every number that was left to be worked out."""
-    data = settings.data
-    return replace(
-        settings,
-        model=complete(
-            settings.model, vocab_size=dataset.manifest.tokenizer.vocab_size, seq_len=data.seq_len
-        ),
-        data=replace(
-            data, global_batch_size=data.global_batch_size or data.batch_size * compute.world_size
-        ),
-        checkpoint=replace(
-            settings.checkpoint, every=settings.checkpoint.every or settings.eval.every or _EVERY
-        ),
-        sample=replace(
-            settings.sample,
-            every=settings.sample.every
-            if settings.sample.every >= 0
-            else settings.checkpoint.every or settings.eval.every or _EVERY,
-        ),
-    )
-
-
-def _check_ids(settings: Settings, dataset: Dataset) -> None:
-    """An id beyond the embedding would be an unreadable fault on the device; here it is a sentence."""
-    model = settings.model
-    if model.seq_len < settings.data.seq_len:
-        raise UsageError(
-            f"data.seq_len is {settings.data.seq_len:,}, but the model takes at most model.seq_len = "
-            f"{model.seq_len:,} tokens; change one of them"
-        )
-    for name, split in dataset.manifest.splits.items():
-        top = max((shard.max_id for shard in split.shards if shard.max_id is not None), default=0)
-        if top >= model.vocab_size:
-            raise UsageError(
-                f"{dataset.path} has token id {top:,} in split {name!r}, but the model's vocabulary is "
-                f"{model.vocab_size:,}; set model.vocab_size to at least {top + 1:,}, or 0"
-            )
-
-
-def _identity(settings: Settings, sampler: Sampler) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued."""
-    shape = {f"model.{key}": value for key, value in settings.to_dict()["model"].items()}
-    order = {f"data.{key}": value for key, value in sampler.identity.items()}
-    return {
-        **shape,
-        **order,
-        "data.global_batch_size": settings.data.global_batch_size,
-        "optim.name": settings.optim.name,
-    }
-
-
-def _build(
-    settings: Settings,
-    plugins: Plugins,
-    dataset: Dataset,
-    sampler: Sampler,
-    validation: Sampler | None,
-    compute: Compute,
-    rows: RowPlan,
-    identity: Mapping[str, Any],
-    checkpoint: Checkpoint | None,
-    resume: RunFolder | None,
-) -> Run:
-    train, data = settings.train, settings.data
     kernel = choose_kernel(
         train.attention,
         device=compute.device,
@@ -246,66 +176,107 @@ def _build(
         documents=sampler.segmented and data.isolate_documents,
         window=0 < settings.model.sliding_window < data.seq_len,
     )
-    compiled = train.compile == "on" or (train.compile == "auto" and compute.device.type == "cuda")
     tokenizer = dataset.open_tokenizer()
+    checkpoint = None
+    if resume is not None:
+        checkpoint = load_checkpoint(resume.path)
+        compare_identity(checkpoint.state.get("identity", {}), identity_of(settings), where=resume.path)
+        loader.load_state_dict(checkpoint.state.get("loader", {}))
+    if not settings.model.factory:
+        check_memory(settings, settings.model, compute)
+
     seed_everything(train.seed)
     model = build_model(settings.model, isolate=data.isolate_documents, segmented=sampler.segmented)
     if checkpoint is not None:
-        _load_model(model, checkpoint, resume)
+        _check_weights(model, checkpoint)
+        load_weights(model, checkpoint.model)
     model.to(compute.device)
     loss = make_loss(model, settings.model, train, tokens=data.batch_size * data.seq_len)
+    compiled = train.compile == "on" or (train.compile == "auto" and compute.device.type == "cuda")
     module = parallelise(loss, compute, train, compiled=compiled)
     optimizers = Optimizers(model, settings.optim, fused=train.parallel != "fsdp")
     progress = Progress()
     if checkpoint is not None:
         optimizers.load_state_dict(checkpoint.optimizer)
-        progress = Progress(**checkpoint.state["progress"])
-    peak, peak_source = peak_flops(compute)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+        progress = Progress.from_dict(checkpoint.state.get("progress", {}))
+        if progress.step != checkpoint.step:
+            raise DamagedError(f"the checkpoint of step {checkpoint.step} says it is of step {progress.step}")
     facts = {
-        "dataset": str(dataset.path),
-        "dataset_digest": dataset.manifest.root_digest,
-        "tokenizer": dataset.manifest.tokenizer.reference,
-        "tokenizer_fingerprint": dataset.manifest.tokenizer.fingerprint,
-        "tokens_in_split": len(dataset[data.train_split]),
-        "tokens_per_step": data.global_batch_size * data.seq_len,
-        "parameters": parameters,
-        "device": str(compute.device),
-        "world_size": compute.world_size,
-        "dtype": str(compute.dtype).removeprefix("torch."),
+        **_facts_of_data(dataset, settings),
+        **_facts_of_device(compute),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "attention": kernel,
         "compiled": compiled,
         "loss_chunk_tokens": loss.chunk,
-        "peak_flops": peak,
-        "peak_flops_source": peak_source,
-        "torch": torch.__version__,
     }
-    folder = _folder(settings, dataset, compute, facts, resume)
-    # Last, so that nothing above moves the random state that training starts from.
+    folder = _open_folder(settings, dataset, compute, facts, resume)
+    # Last, so that nothing above moves the random state that training begins with.
     seed_everything(train.seed + compute.rank)
     if checkpoint is not None:
         load_rng(checkpoint.rng, compute)
-    window = settings.model.sliding_window
     return Run(
         settings=settings,
         folder=folder,
         compute=compute,
         plugins=plugins,
         dataset=dataset,
-        sampler=sampler,
+        store=store,
         validation=validation,
-        rows=rows,
-        widen=Widener(compute.device, kernel, window, data.isolate_documents),
+        loader=loader,
+        kernel=kernel,
         model=model,
         loss=loss,
         module=module,
         optimizers=optimizers,
         tokenizer=tokenizer,
-        identity=identity,
         facts=facts,
         progress=progress,
-        flops_per_token=flops_per_token(settings.model, data.seq_len)
-        if not settings.model.factory
-        else 6 * parameters,
-        peak=peak,
     )
+
+
+def _check_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.model.items()}
+    if wanted != found:
+        name = next(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
+        raise MismatchError(
+            f"the checkpoint is of another model: {name!r} is {found.get(name, 'not in it')}, the model's is "
+            f"{wanted.get(name, 'not there')}; resume with the settings it was made with"
+        )
+
+
+def _facts_of_data(dataset: Dataset, settings: Settings) -> dict[str, Any]:
+    info = dataset.manifest.tokenizer
+    return {
+        "dataset": str(dataset.path),
+        "dataset_digest": dataset.manifest.root_digest,
+        "tokenizer": info.reference,
+        "tokenizer_fingerprint": info.fingerprint,
+        "train_tokens": dataset.manifest.splits[settings.data.train_split].tokens,
+        "tokens_per_step": settings.data.global_batch_size * settings.data.seq_len,
+    }
+
+
+def _facts_of_device(compute: Compute) -> dict[str, Any]:
+    peak, source = peak_flops(compute)
+    return {
+        "device": str(compute.device),
+        "world_size": compute.world_size,
+        "dtype": str(compute.dtype).removeprefix("torch."),
+        "peak_flops": peak,
+        "peak_flops_source": source,
+        "torch": torch.__version__,
+    }
+
+
+def _open_folder(
+    settings: Settings, dataset: Dataset, compute: Compute, facts: Mapping[str, Any], resume: RunFolder | None
+) -> RunFolder:
+    """Make or take the run folder; only rank 0 writes in it."""
+    name = f"{dataset.path.resolve().name}-{settings.preset or 'model'}"
+    if compute.rank != 0:
+        return resume or RunFolder(Path(settings.log.run_dir) / (settings.log.name or name))
+    folder = RunFolder.create(settings, name) if resume is None else resume
+    folder.write(settings, facts)
+    folder.copy_tokenizer(dataset.path / "tokenizer")
+    return folder

@@ -1,0 +1,96 @@
+"""From layers of settings to one in which nothing is left open, checked against the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tokpack.dataset.store import Dataset, ShardStore
+from tokpack.errors import UsageError
+from tokpack.train.config import Settings, merge, settings_from
+from tokpack.train.model import complete
+from tokpack.train.presets import preset_values
+
+__all__ = ["check_ids", "complete_settings", "identity_of", "layered", "open_split"]
+
+_EVERY = 250  # steps between evaluations, and between checkpoints, unless said otherwise
+
+
+def layered(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings") -> Settings:
+    """Merge layers of settings, the later winning, over the preset that they name.
+
+    Without a preset and a model of their own the device decides: `tiny` for a CPU, `small` for CUDA.
+
+    Raises:
+        UsageError: a setting or preset that does not exist, or a value of the wrong kind.
+    """
+    values = merge(*layers)
+    settings_from(values, origin=origin)  # mistakes first, in the user's own words
+    preset = str(values.get("preset", ""))
+    if not preset and "model" not in values:
+        device = str(values.get("train", {}).get("device", "auto"))
+        on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+        preset = "small" if on_cuda else "tiny"
+    return settings_from(merge(preset_values(preset) if preset else {}, values), origin=origin)
+
+
+def open_split(dataset: Dataset, split: str) -> ShardStore:
+    """Open a split after a look at every file of it.
+
+    Raises:
+        UsageError: the dataset has no such split. DamagedError: a file is missing or of the wrong size.
+    """
+    store = dataset[split]
+    for shard in dataset.manifest.splits[split].shards:
+        for info in shard.files:
+            dataset.check_file(info)
+    return store
+
+
+def complete_settings(settings: Settings, dataset: Dataset, *, world_size: int) -> Settings:
+    """Fill in every number that was left to be worked out."""
+    data, vocab_size = settings.data, dataset.manifest.tokenizer.vocab_size
+    evaluate = settings.eval.every
+    if evaluate < 0:
+        evaluate = _EVERY if data.validation_split in dataset else 0
+    save = settings.checkpoint.every or evaluate or _EVERY
+    sample = settings.sample.every if settings.sample.every >= 0 else save
+    rows = data.global_batch_size or data.batch_size * world_size
+    return replace(
+        settings,
+        model=complete(settings.model, vocab_size=vocab_size, seq_len=data.seq_len),
+        data=replace(data, global_batch_size=rows),
+        eval=replace(settings.eval, every=evaluate),
+        checkpoint=replace(settings.checkpoint, every=save),
+        sample=replace(settings.sample, every=sample),
+    )
+
+
+def check_ids(settings: Settings, dataset: Dataset) -> None:
+    """An id beyond the embedding would be an unreadable fault on the device; here it is a sentence.
+
+    Raises:
+        UsageError: an id or a row that the model has no place for.
+    """
+    model = settings.model
+    if model.seq_len < settings.data.seq_len:
+        raise UsageError(
+            f"data.seq_len is {settings.data.seq_len:,}, but the model takes at most model.seq_len = "
+            f"{model.seq_len:,} tokens; change one of them"
+        )
+    for name, split in dataset.manifest.splits.items():
+        top = max((shard.max_id for shard in split.shards if shard.max_id is not None), default=0)
+        if top >= model.vocab_size:
+            raise UsageError(
+                f"{dataset.path} has token id {top:,} in split {name!r}, but the model's vocabulary is "
+                f"{model.vocab_size:,}; set model.vocab_size to at least {top + 1:,}, or to 0"
+            )
+
+
+def identity_of(settings: Settings) -> dict[str, Any]:
+    """Return what must be equal for a checkpoint to be continued; the loader looks after the data."""
+    shape = {f"model.{name}": value for name, value in settings.to_dict()["model"].items()}
+    return shape | {"optim.name": settings.optim.name}
