@@ -15,6 +15,7 @@ from tokpack.specs import (
     SamplerSpec,
     SourceSpec,
     TokenizerSpec,
+    TrackerSpec,
 )
 
 TOKPACK_HOOK_VERSION = 1
@@ -126,6 +127,22 @@ def tokpack_register_executors() -> Iterable[ExecutorSpec]:
 
 
 @hookimpl
+def tokpack_register_trackers() -> Iterable[TrackerSpec]:
+    """Announce the places where metrics go."""
+    yield TrackerSpec("console", "a live table, or lines", open="tokpack.cli.live:ConsoleTracker")
+    yield TrackerSpec(
+        "jsonl", "metrics.jsonl in the run folder", open="tokpack.train.trackers.files:JsonlTracker"
+    )
+    yield TrackerSpec(
+        "csv", "metrics.csv and samples.txt in the run folder", open="tokpack.train.trackers.files:CsvTracker"
+    )
+    yield TrackerSpec(
+        "tensorboard", "TensorBoard events", open="tokpack.train.trackers.tensorboard:TensorBoardTracker"
+    )
+    yield TrackerSpec("wandb", "Weights & Biases", open="tokpack.train.trackers.wandb:WandbTracker")
+
+
+@hookimpl
 def tokpack_register_commands() -> Iterable[CommandSpec]:
     """Announce the commands, in the order of the work they do."""
     prepare, look = "Prepare data", "Look at data"
@@ -139,6 +156,11 @@ def tokpack_register_commands() -> Iterable[CommandSpec]:
     yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
     yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)
     yield CommandSpec("decode", "show tokens as text", open="tokpack.cli.decode:decode", group=look)
+    use = "Train and use a model"
+    yield CommandSpec("train", "train a model on a dataset", open="tokpack.cli.train:train", group=use)
+    yield CommandSpec("generate", "write text with a model", open="tokpack.cli.generate:generate", group=use)
+    yield CommandSpec("plot", "draw loss and speed of runs", open="tokpack.cli.plot:plot", group=use)
+    yield CommandSpec("export", "hand a model to other tools", open="tokpack.cli.export:export", group=use)
     yield CommandSpec(
         "plugins", "list what is installed", open="tokpack.cli.plugins:plugins", group="Installation"
     )

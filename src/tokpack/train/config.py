@@ -34,6 +34,7 @@ __all__ = [
     "dump_toml",
     "expand",
     "merge",
+    "nest",
     "parse_assignment",
     "read_toml",
     "settings_from",
@@ -278,8 +279,13 @@ def parse_assignment(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    result: Any = parsed
-    for part in reversed(name.strip().split(".")):
+    return nest(name.strip(), parsed)
+
+
+def nest(name: str, value: Any) -> dict[str, Any]:
+    """Turn a dotted name and a value into nested mappings."""
+    result: Any = value
+    for part in reversed(name.split(".")):
         result = {part: result}
     return dict(result)
 

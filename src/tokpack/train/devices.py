@@ -18,7 +18,15 @@ from tokpack.train.config import ModelConfig, Settings
 from tokpack.train.loss import chunk_for
 from tokpack.train.model import count_parameters, padded_vocab_size
 
-__all__ = ["Compute", "available_bytes", "check_memory", "estimate_bytes", "join", "peak_flops"]
+__all__ = [
+    "Compute",
+    "available_bytes",
+    "check_memory",
+    "estimate_bytes",
+    "find_device",
+    "join",
+    "peak_flops",
+]
 
 #: Dense 16-bit floating-point operations per second, from the vendors' sheets; names as torch gives them.
 _PEAKS = {
@@ -80,7 +88,7 @@ def join(settings: Settings) -> Compute:
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
-    device = _device(settings.train.device, local_rank if world_size > 1 else None)
+    device = find_device(settings.train.device, local_rank if world_size > 1 else None)
     dtype = _dtype(settings.train.dtype, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -94,7 +102,8 @@ def join(settings: Settings) -> Compute:
     return Compute(device, dtype, rank, world_size, dist.new_group(backend="gloo"))
 
 
-def _device(name: str, local_rank: int | None) -> torch.device:
+def find_device(name: str, local_rank: int | None = None) -> torch.device:
+    """Return a device by name; ``auto`` is CUDA where there is some. Raises UsageError if it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -202,13 +211,12 @@ def peak_flops(compute: Compute) -> tuple[float, str]:
         for known, peak in _PEAKS.items():
             if known in name and compute.dtype != torch.float32:
                 return peak, f"{known}'s published peak"
-    size = 4096 if compute.device.type == "cuda" else 768
+    size, rounds = (4096, 5) if compute.device.type == "cuda" else (512, 20)
     a = torch.randn(size, size, device=compute.device, dtype=compute.dtype)
     best = 0.0
-    for _ in range(5):
+    for _ in range(rounds):
         begin = time.perf_counter()
-        for _ in range(4):
-            b = a @ a
+        b = a @ a @ a
         b[0, 0].item()  # wait for the device
-        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - begin))
+        best = max(best, 2 * 2 * size**3 / (time.perf_counter() - begin))
     return best, "a matrix product measured here"

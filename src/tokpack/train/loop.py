@@ -84,7 +84,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         numbers = speed.report()
         for made, (loss, norm) in enumerate(zip(means, lengths, strict=True), progress.step - len(means)):
             if wrong := watch.see(loss if math.isfinite(norm) else math.nan):
-                where = describe_rows(run.sampler, run.store, loader.share, made)
+                where = describe_rows(run.sampler, loader.share, made)
                 trackers.text(made + 1, "note", f"step {made + 1}: {wrong}; {where}")
         pending.clear()
         progress.recent_losses, progress.seconds = list(watch.recent), time.perf_counter() - began

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from tokpack.errors import UsageError
+from tokpack.errors import MismatchError, UsageError
 from tokpack.loader.device import TensorBatch
 from tokpack.specs import load
 from tokpack.train.attention import AttentionPlan
@@ -23,6 +23,7 @@ from tokpack.train.model import GPT, padded_vocab_size
 __all__ = [
     "NextTokenLoss",
     "build_model",
+    "check_weights",
     "full_tensor",
     "gradients_travel",
     "load_weights",
@@ -129,6 +130,18 @@ def gradients_travel(module: nn.Module, now: bool) -> None:
 def full_tensor(tensor: Tensor) -> Tensor:
     """Gather a tensor that FSDP2 spread over ranks; every rank must ask. Others are returned as they are."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def check_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise MismatchError where names or shapes of a checkpoint are not the model's."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wanted != found:
+        name = next(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
+        raise MismatchError(
+            f"the checkpoint is of another model: {name!r} is {found.get(name, 'not in it')}, the model's is "
+            f"{wanted.get(name, 'not there')}; use the settings it was made with"
+        )
 
 
 @torch.no_grad()

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tokpack.loader import Share
-from tokpack.protocols import Sampler, TokenStore
+from tokpack.protocols import Sampler, Span
 
-__all__ = ["describe_rows"]
+__all__ = ["describe_rows", "documents_of"]
 
 _SHOWN = 12
 
 
-def describe_rows(sampler: Sampler, store: TokenStore, share: Share, step: int) -> str:
-    """Name the rows of a step's global batch and, where the sampler knows its windows, their documents."""
+def documents_of(spans: tuple[Span, ...]) -> set[int]:
+    """Return the numbers of all documents, within their split, that the spans touch."""
+    found: set[int] = set()
+    for store, start, stop in spans:
+        if stop > start:
+            first, last = np.searchsorted(store.offsets, [start, stop - 1], side="right") - 1
+            found.update(range(int(first), int(last) + 1))
+    return found
+
+
+def describe_rows(sampler: Sampler, share: Share, step: int) -> str:
+    """Name the rows of a step's global batch and the documents that they show."""
     first = step * share.global_batch_size
-    rows = np.arange(first, first + share.global_batch_size, dtype=np.int64)
-    named = f"rows {first:,} to {first + len(rows) - 1:,}"
-    documents = _documents(sampler, store, rows)
-    if documents is None:
-        return named
-    shown = ", ".join(f"{document:,}" for document in documents[:_SHOWN].tolist())
+    rows = range(first, first + share.global_batch_size)
+    documents = sorted(documents_of(tuple(span for row in rows for span in sampler.trace(row))))
+    shown = ", ".join(f"{document:,}" for document in documents[:_SHOWN])
     more = f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else ""
-    return f"{named}, documents {shown}{more}"
-
-
-def _documents(sampler: Any, store: TokenStore, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Documents that the rows show, ascending; None where the sampler does not say."""
-    if hasattr(sampler, "documents"):
-        return np.unique(sampler.documents(rows))
-    if hasattr(sampler, "spans"):
-        starts, lengths = sampler.spans(rows)
-    elif hasattr(sampler, "starts"):
-        starts, lengths = sampler.starts(rows), np.full(len(rows), sampler.seq_len + 1)
-    else:
-        return None
-    firsts = np.searchsorted(store.offsets, starts, side="right") - 1
-    lasts = np.searchsorted(store.offsets, starts + np.maximum(lengths, 1) - 1, side="right") - 1
-    spans = [np.arange(a, b + 1) for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True)]
-    return np.unique(np.concatenate(spans))
+    return f"rows {rows.start:,} to {rows.stop - 1:,}, documents {shown}{more}"

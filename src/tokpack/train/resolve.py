@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from tokpack.train.config import Settings, merge, settings_from
 from tokpack.train.model import complete
 from tokpack.train.presets import preset_values
 
-__all__ = ["check_ids", "complete_settings", "identity_of", "layered", "open_split"]
+__all__ = ["check_ids", "complete_settings", "identity_of", "layered", "open_split", "without_factory"]
 
 _EVERY = 250  # steps between evaluations, and between checkpoints, unless said otherwise
 
@@ -35,6 +36,21 @@ def layered(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings"
         on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
         preset = "small" if on_cuda else "tiny"
     return settings_from(merge(preset_values(preset) if preset else {}, values), origin=origin)
+
+
+def without_factory(values: Mapping[str, Any], allowed: str, *, where: Path) -> Mapping[str, Any]:
+    """Return saved settings; code that they name is only used where the user names it again.
+
+    Raises:
+        UsageError: they name other code than ``allowed``.
+    """
+    named = dict(values.get("model", {})).get("factory", "")
+    if named and named != allowed:
+        raise UsageError(
+            f"{where} was trained with the model of {named!r}; if you trust that code, name it again: "
+            f"--set model.factory={named}"
+        )
+    return values
 
 
 def open_split(dataset: Dataset, split: str) -> ShardStore:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tokpack.dataset.store import Dataset, ShardStore, open_dataset
-from tokpack.errors import DamagedError, MismatchError
+from tokpack.errors import DamagedError
 from tokpack.loader import Loader
 from tokpack.loader.device import TensorBatch, open_device_loader
 from tokpack.plugins import Plugins
@@ -26,6 +26,7 @@ from tokpack.train.model import flops_per_token
 from tokpack.train.objective import (
     NextTokenLoss,
     build_model,
+    check_weights,
     full_tensor,
     load_weights,
     make_loss,
@@ -137,6 +138,12 @@ class Run:
         names = self.settings.log.trackers if self.compute.rank == 0 else ()
         return open_trackers(names, info, self.plugins)
 
+    def close(self) -> None:
+        """Let go of the folder and of the other processes."""
+        self.loader.close()
+        self.folder.release()
+        self.compute.leave()
+
 
 def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None = None) -> Run:
     """Check everything that can be checked without training, then build the run.
@@ -147,6 +154,8 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
     Raises:
         TokpackError: whatever is wrong.
     """
+    for name in settings.log.trackers:
+        plugins.trackers[name]
     dataset = open_dataset(settings.data.dataset, plugins=plugins)
     compute = join(settings)
     settings = complete_settings(settings, dataset, world_size=compute.world_size)
@@ -188,7 +197,7 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
     seed_everything(train.seed)
     model = build_model(settings.model, isolate=data.isolate_documents, segmented=sampler.segmented)
     if checkpoint is not None:
-        _check_weights(model, checkpoint)
+        check_weights(model, checkpoint.model)
         load_weights(model, checkpoint.model)
     model.to(compute.device)
     loss = make_loss(model, settings.model, train, tokens=data.batch_size * data.seq_len)
@@ -232,17 +241,6 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
         facts=facts,
         progress=progress,
     )
-
-
-def _check_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.model.items()}
-    if wanted != found:
-        name = next(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
-        raise MismatchError(
-            f"the checkpoint is of another model: {name!r} is {found.get(name, 'not in it')}, the model's is "
-            f"{wanted.get(name, 'not there')}; resume with the settings it was made with"
-        )
 
 
 def _facts_of_data(dataset: Dataset, settings: Settings) -> dict[str, Any]:

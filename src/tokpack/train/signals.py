@@ -20,7 +20,8 @@ class StopRequest:
     """Catches SIGTERM and SIGINT while it is entered; a second Ctrl-C is an ordinary KeyboardInterrupt."""
 
     def __init__(self) -> None:
-        self.reason = ""
+        self.reason = ""  # name of the signal, "" as long as none came
+        self.number = 0
         self._interruptible = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -42,7 +43,7 @@ class StopRequest:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.reason = signal.Signals(number).name
+        self.reason, self.number = signal.Signals(number).name, number
         if self._interruptible:
             raise StopWaiting
 
