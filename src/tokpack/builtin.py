@@ -153,6 +153,12 @@ def tokpack_register_commands() -> Iterable[CommandSpec]:
         open="tokpack.cli.train_tokenizer:train",
         group=prepare,
     )
+    yield CommandSpec(
+        "pack",
+        "put whole documents into rows for other trainers",
+        open="tokpack.cli.pack:pack",
+        group=prepare,
+    )
     yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
     yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)
     yield CommandSpec("decode", "show tokens as text", open="tokpack.cli.decode:decode", group=look)

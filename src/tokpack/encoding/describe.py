@@ -125,6 +125,6 @@ def _source_infos(plan: Plan, records: Sequence[UnitRecord]) -> list[SourceInfo]
 def _portable(reference: str) -> str:
     """Keep a model's name but not the folder it lay in: where a dataset was made is not what it is."""
     parsed = Reference.parse(reference)
-    if not Path(parsed.model).exists():
+    if not parsed.model or not Path(parsed.model).exists():
         return reference
     return str(Reference(parsed.backend, Path(parsed.model).resolve().name))
