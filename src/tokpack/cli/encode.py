@@ -188,6 +188,13 @@ def encode(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    unit_bytes: Annotated[
+        str,
+        typer.Option(
+            help="Bytes of input in one unit of work: the grain of resuming and of progress.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "8MiB",
     executor: Annotated[
         str | None,
         typer.Option(help="Where units run: serial, processes, …", rich_help_panel=_RUN),
@@ -236,6 +243,7 @@ def encode(
         val_fraction=val_fraction,
         shard_bytes=parse_bytes(shard_bytes),
         num_shards=num_shards,
+        unit_bytes=parse_bytes(unit_bytes) or 0,
         format_options=_pairs(format_option or [], "--format-option"),
     )
     splits = {name: [pattern] for name, pattern in _pairs(split or [], "--split").items()}

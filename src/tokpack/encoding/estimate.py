@@ -12,6 +12,7 @@ import numpy as np
 from tokpack.encoding.job import Job
 from tokpack.encoding.plan import Part
 from tokpack.encoding.unit import encode_documents
+from tokpack.protocols import SourceBatch
 
 __all__ = ["Estimate", "estimate"]
 
@@ -23,7 +24,6 @@ _COMPRESSED = (".gz", ".zst")
 class Estimate:
     """An extrapolation; ``seconds`` is for one worker. ``sampled_bytes`` of text were tokenized for it."""
 
-    text_bytes: int
     documents: int
     tokens: int
     disk_bytes: int
@@ -36,21 +36,21 @@ def estimate(job: Job) -> Estimate:
     parts = [part for unit in job.plan.units for part in unit.parts]
     chosen = np.unique(np.linspace(0, len(parts) - 1, _SAMPLED_UNITS).astype(int)).tolist()
     work = job.work(Path())  # only units write into the folder, and none runs here
-    sampled = documents = tokens = 0
+    consumed = sampled = documents = tokens = 0
     begun = time.perf_counter()
     for index in chosen:
         part = parts[index]
-        for batch in islice(job.sources[part.kind].read(part.slice), 1):
+        batches = iter(job.sources[part.kind].read(part.slice))
+        for batch in islice(batches, 1):
             encoded = encode_documents(batch, part.slice.path, work)
             sampled += encoded.texts.nbytes
             documents += len(encoded.texts)
             tokens += len(encoded.tokens.tokens)
+            consumed += _consumed(part, batch, next(batches, None))
     seconds = time.perf_counter() - begun
-    text_bytes = sum(_text_bytes(part) for part in parts)
-    scale = text_bytes / sampled if sampled else 0.0
+    scale = job.plan.size_bytes / consumed if consumed else 0.0
     offsets = 0 if job.format.holds_documents else round(8 * documents * scale)
     return Estimate(
-        text_bytes=text_bytes,
         documents=round(documents * scale),
         tokens=round(tokens * scale),
         disk_bytes=round(tokens * scale) * job.dtype.itemsize + offsets,
@@ -59,6 +59,13 @@ def estimate(job: Job) -> Estimate:
     )
 
 
-def _text_bytes(part: Part) -> int:
-    # Natural language compresses to about a third; an estimate needs no more.
-    return part.size_bytes * 3 if part.slice.path.endswith(_COMPRESSED) else part.size_bytes
+def _consumed(part: Part, batch: SourceBatch, following: SourceBatch | None) -> int:
+    """Bytes of input that ``batch``, the first of ``part``, took up."""
+    if following is None:
+        return part.size_bytes
+    if part.slice.path.endswith(_COMPRESSED):
+        # Natural language compresses to about a third; an estimate needs no more.
+        return batch.texts.nbytes // 3
+    if part.slice.start == part.slice.byte_start and len(following.positions):
+        return int(following.positions[0]) - part.slice.start
+    return batch.texts.nbytes

@@ -87,7 +87,7 @@ def encode_job(
     with open_workspace(output, overwrite=overwrite) as workspace:
         paths = _spool_stdin(inputs, workspace, options, stdin or sys.stdin.buffer, plugins)
         job = prepare(paths, options, validation=validation, splits=splits, plugins=plugins)
-        resumes = workspace.resumes
+        resumes = workspace.has_work
         workspace.bind(job.record())
         listener.on_plan(job, resumes)
         manifest, progress = _run(job, workspace, open_executor(workers), listener)

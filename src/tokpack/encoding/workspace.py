@@ -52,9 +52,9 @@ class Workspace:
         return self.folder / "journal"
 
     @property
-    def resumes(self) -> bool:
-        """Whether there is earlier work to continue."""
-        return (self.folder / "plan.json").exists()
+    def has_work(self) -> bool:
+        """Whether there is earlier work to continue: at least one finished unit."""
+        return self.journal.exists() and self.journal.stat().st_size > 0
 
     def bind(self, plan: dict[str, Any]) -> None:
         """Note what is being made, or check that earlier work was for the very same.
@@ -63,15 +63,13 @@ class Workspace:
             MismatchError: earlier work was begun with other inputs or options; names the first difference.
         """
         path = self.folder / "plan.json"
-        if not path.exists():
-            write_file(path, msgspec.json.encode(plan, order="sorted"))
-            return
-        before = msgspec.json.decode(path.read_bytes())
-        if (difference := _difference(before, msgspec.json.decode(msgspec.json.encode(plan)))) is not None:
+        now = msgspec.json.decode(msgspec.json.encode(plan))
+        if self.has_work and (difference := _difference(_resumable(path), now)) is not None:
             raise MismatchError(
                 f"{self.folder} holds unfinished work that was begun with {difference}; "
                 "run that command again to continue it, or add --overwrite to begin anew"
             )
+        write_file(path, msgspec.json.encode(now, order="sorted"))
 
     def spool(self, stream: BinaryIO, suffix: str | None) -> Path | None:
         """Keep standard input in a file; None when it is empty. Resuming compares it with what was kept.
@@ -134,17 +132,21 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
     lock = DirectoryLock(workspace.folder)
     lock.acquire()
     try:
-        if overwrite or (workspace.resumes and not workspace.dataset.exists()):
+        # Without a dataset in the making, what lies here was left behind by a commit that was interrupted.
+        if overwrite or not workspace.has_work or not workspace.dataset.exists():
             _clear(workspace.folder)
         for folder in (workspace.dataset, workspace.units):
             folder.mkdir(exist_ok=True)
         yield workspace
         done = True
+    except UsageError:
+        done = True  # asked for differently, it will be other work
+        raise
     except OSError as error:
-        done = False
+        done = not workspace.has_work
         raise storage_error(error, workspace.folder) from error
     except BaseException:
-        done = not workspace.resumes
+        done = not workspace.has_work
         raise
     finally:
         lock.release()
@@ -161,10 +163,21 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
+def _resumable(path: Path) -> dict[str, Any]:
+    """Return the plan of earlier work, without what did not matter to it.
+
+    Work that was to fail at the first broken document has met none so far: it goes on under any policy.
+    """
+    plan: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    if plan["options"]["source"]["on_error"] == "fail":
+        del plan["options"]["source"]["on_error"]
+    return plan
+
+
 def _difference(before: Any, now: Any, name: str = "") -> str | None:
     """Say in words where two plans differ first."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *(key for key in now if key not in before)]:
+        for key in [*before, *(key for key in now if key not in before and key != "on_error")]:
             label = f"{name}.{key}" if name else str(key)
             if (found := _difference(before.get(key), now.get(key), label)) is not None:
                 return found
