@@ -71,6 +71,7 @@ class TrainingOptions:
     """How to train a tokenizer; a backend refuses by name what it cannot do."""
 
     vocab_size: int
+    model: str = "bpe"  # or "unigram"
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
     pattern: str = "gpt2"
     tie_rule: str = "bytes"
