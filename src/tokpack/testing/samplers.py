@@ -17,7 +17,6 @@ from tokpack.dataset.store import ArrayStore
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import Sampler, SamplerOptions, TokenStore
-from tokpack.samplers import open_sampler
 from tokpack.specs import SamplerSpec, load
 from tokpack.testing.rules import in_threads
 
@@ -140,10 +139,12 @@ class SamplerConformance:
         wanted = _rows(self.sampler(spec, store), numbers)[0].tolist()
         assert all(found.tolist() == wanted for found, _ in in_threads(lambda: _rows(sampler, numbers)))
 
-    def test_unknown_options_are_refused(self, spec: SamplerSpec, store: TokenStore) -> None:
-        """What the record does not announce is a `UsageError`, before the sampler is asked."""
-        with pytest.raises(UsageError, match=r"no.such.option"):
-            open_sampler(spec.name, store, SamplerOptions(_SEQ_LEN, 0, {"no-such-option": 1}))
+    def test_nonsense_options_are_refused(self, spec: SamplerSpec, store: TokenStore) -> None:
+        """An option that the record announces is read, and refused by a `UsageError` if it says nothing."""
+        for option in spec.options:
+            given = SamplerOptions(_SEQ_LEN, 0, {**self.options, option: "no such value"})
+            with pytest.raises(UsageError, match=option):
+                load(spec.open)(store, given)
 
 
 def _rows(
