@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sentencepiece
@@ -24,11 +24,12 @@ class PieceBytes:
     facts: ModelFacts
 
     @classmethod
-    def of(cls, library: sentencepiece.SentencePieceProcessor, facts: ModelFacts) -> PieceBytes:
-        """Read all pieces of a model."""
+    def of(
+        cls, library: sentencepiece.SentencePieceProcessor, pieces: Sequence[str], facts: ModelFacts
+    ) -> PieceBytes:
+        """Work out the bytes of all ``pieces`` of a model."""
         by_id, control, spaced = [], set(), set()
-        for token_id in range(library.vocab_size()):
-            piece = library.id_to_piece(token_id)
+        for token_id, piece in enumerate(pieces):
             if library.is_control(token_id):
                 control.add(token_id)
                 by_id.append(piece.encode())

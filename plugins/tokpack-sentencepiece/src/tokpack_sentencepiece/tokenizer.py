@@ -85,11 +85,13 @@ class SentencePieceTokenizer:
         self._facts = read_model(content, origin)
         self._library = self._open(content)
         library = self._library
-        special = {
-            library.id_to_piece(token_id): token_id
-            for token_id in range(library.vocab_size())
-            if library.is_control(token_id)
-        }
+        ids = list(range(library.vocab_size()))
+        try:
+            self._pieces: list[str] = library.id_to_piece(ids)
+        except UnicodeDecodeError as error:
+            raise DamagedError(f"{origin} has a piece that is not UTF-8 ({error}); fetch it again") from None
+        control = itertools.compress(ids, library.is_control(ids))
+        special = {self._pieces[token_id]: token_id for token_id in control}
         self._special = MappingProxyType(special)
         self._spelled = spelling_pattern(special)
         self._dtype = token_dtype(library.vocab_size())
@@ -195,7 +197,7 @@ class SentencePieceTokenizer:
 
     @cached_property
     def _bytes(self) -> PieceBytes:
-        return PieceBytes.of(self._library, self._facts)
+        return PieceBytes.of(self._library, self._pieces, self._facts)
 
     @cached_property
     def _continuing(self) -> sentencepiece.SentencePieceProcessor:
