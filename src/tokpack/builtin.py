@@ -161,6 +161,9 @@ def tokpack_register_commands() -> Iterable[CommandSpec]:
     )
     yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
     yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)
+    yield CommandSpec(
+        "explain", "show where a training row came from", open="tokpack.cli.explain:explain", group=look
+    )
     yield CommandSpec("decode", "show tokens as text", open="tokpack.cli.decode:decode", group=look)
     use = "Train and use a model"
     yield CommandSpec("train", "train a model on a dataset", open="tokpack.cli.train:train", group=use)

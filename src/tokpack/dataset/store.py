@@ -101,7 +101,7 @@ class ShardStore:
 
     def __init__(self, dataset: Dataset, name: str) -> None:
         split = dataset.manifest.splits[name]
-        self._dataset = dataset
+        self.dataset = dataset
         self._shards = split.shards
         self._starts = _starts([shard.tokens for shard in split.shards])
         self._documents = _starts([shard.documents for shard in split.shards])
@@ -112,22 +112,22 @@ class ShardStore:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Storage dtype."""
-        return DTYPES[self._dataset.manifest.dtype]
+        return DTYPES[self.dataset.manifest.dtype]
 
     @property
     def vocab_size(self) -> int:
         """Largest id + 1 of the tokenizer."""
-        return self._dataset.manifest.tokenizer.vocab_size
+        return self.dataset.manifest.tokenizer.vocab_size
 
     @property
     def tokenizer_fingerprint(self) -> str:
         """Identity of the tokenizer."""
-        return self._dataset.manifest.tokenizer.fingerprint
+        return self.dataset.manifest.tokenizer.fingerprint
 
     @property
     def memory_mapped(self) -> bool:
         """Whether opening and reading leaves the tokens on disk."""
-        return self._dataset.format.memory_mapped
+        return self.dataset.format.memory_mapped
 
     @property
     def num_documents(self) -> int:
@@ -150,14 +150,14 @@ class ShardStore:
         """Document boundaries within shard ``index``, int64 of shape (documents + 1,), first 0."""
         shard = self._shards[index]
         if shard.offsets is not None:
-            path = self._dataset.check_file(shard.offsets)
-            offsets: NDArray[np.int64] = load(self._dataset.format.index_reader)(path, self.dtype)
+            path = self.dataset.check_file(shard.offsets)
+            offsets: NDArray[np.int64] = load(self.dataset.format.index_reader)(path, self.dtype)
         else:
             offsets = np.asarray(self.reader(index).offsets)  # type: ignore[attr-defined]
         if len(offsets) != shard.documents + 1 or offsets[0] != 0 or offsets[-1] != shard.tokens:
             raise DamagedError(
                 f"{shard.file.name}: its document boundaries do not fit {shard.documents:,} documents and "
-                f"{shard.tokens:,} tokens; run `tokpack verify {self._dataset.path}`"
+                f"{shard.tokens:,} tokens; run `tokpack verify {self.dataset.path}`"
             )
         return offsets
 
@@ -165,12 +165,12 @@ class ShardStore:
         """Open shard ``index``, checking its size first."""
         if (reader := self._readers[index]) is None:
             shard = self._shards[index]
-            path = self._dataset.check_file(shard.file)
-            reader = load(self._dataset.format.reader)(path, self.dtype)
+            path = self.dataset.check_file(shard.file)
+            reader = load(self.dataset.format.reader)(path, self.dtype)
             if len(reader) != shard.tokens or reader.dtype != self.dtype:
                 raise DamagedError(
                     f"{path} holds {len(reader):,} tokens of {reader.dtype}, the manifest says "
-                    f"{shard.tokens:,} of {self.dtype}; run `tokpack verify {self._dataset.path}`"
+                    f"{shard.tokens:,} of {self.dtype}; run `tokpack verify {self.dataset.path}`"
                 )
             self._readers[index] = reader
         return reader
@@ -187,9 +187,11 @@ class ShardStore:
         """Return tokens [start, stop): a view inside one memory-mapped shard, a copy across shards."""
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"tokens [{start:,}, {stop:,}) reach outside of the {len(self):,} stored")
+        index = bisect_right(self._starts, start) - 1
+        if start < stop <= self._starts[index + 1]:
+            first = self._starts[index]
+            return self.reader(index).read(start - first, stop - first)
         parts = list(self._parts(start, stop))
-        if len(parts) == 1:
-            return parts[0]
         joined: TokenArray = np.concatenate([np.empty(0, self.dtype), *parts])
         return joined
 
@@ -224,10 +226,10 @@ class ShardStore:
 
     def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return values [start, stop) of a further per-token column, such as ``loss_mask``."""
-        if name not in self._dataset.manifest.columns:
+        if name not in self.dataset.manifest.columns:
             raise UsageError(
-                f"{self._dataset.path} holds no column {name!r}; "
-                f"it holds: {', '.join(self._dataset.manifest.columns) or 'tokens only'}"
+                f"{self.dataset.path} holds no column {name!r}; "
+                f"it holds: {', '.join(self.dataset.manifest.columns) or 'tokens only'}"
             )
         parts = []
         for index, (first, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
@@ -240,9 +242,7 @@ class ShardStore:
         """Yield all documents in order, in batches of about ``tokens`` tokens, with their columns."""
         for index in range(len(self._shards)):
             reader = self.reader(index)
-            yield from shard_batches(
-                reader, self.shard_offsets(index), self._dataset.manifest.columns, tokens
-            )
+            yield from shard_batches(reader, self.shard_offsets(index), self.dataset.manifest.columns, tokens)
 
     def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
         """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""

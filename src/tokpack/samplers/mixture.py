@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import Batch
 from tokpack.errors import MismatchError, UsageError
-from tokpack.protocols import Sampler
+from tokpack.protocols import Sampler, Span
 from tokpack.samplers.epochs import epochs_at
 
 __all__ = ["MAX_PERIOD", "Mixture", "schedule", "whole_shares"]
@@ -118,6 +118,11 @@ class Mixture:
             if out.segment_ids is not None:
                 segments = rows_of_part.segment_ids
                 out.segment_ids[here] = 1 if segments is None else segments
+
+    def trace(self, row: int) -> tuple[Span, ...]:
+        """Return where the tokens of one row come from."""
+        parts, numbers = self.locate(np.array([row]))
+        return self._parts[int(parts[0])].trace(int(numbers[0]))
 
     def _row_of(self, part: int, number: int) -> int:
         """Return the row that is number ``number`` of ``part``; the inverse of `locate`."""
