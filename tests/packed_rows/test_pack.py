@@ -141,6 +141,20 @@ def test_further_columns_stay_with_their_tokens(
     assert np.array_equal(rows["loss_mask"], expected)
 
 
+def test_labels_as_the_guide_makes_them(dataset: Dataset, tmp_path: Path) -> None:
+    """For models that shift labels themselves; compared with those that the sampler gives."""
+    pack_dataset(dataset, tmp_path / "packed", seq_len=SEQ_LEN, format_name="npy", long_documents="truncate")
+    guide = Path(__file__).parents[2] / "docs" / "how-to" / "pack-documents.md"
+    snippet = guide.read_text().split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(snippet.replace('"packed/', f'"{tmp_path}/packed/'), names)
+    sampler = Packed(dataset["train"], seq_len=SEQ_LEN, long_documents="truncate")
+    batch = Batch.empty(len(sampler.plan), SEQ_LEN, sampler.dtype, segmented=True)
+    sampler.fill(np.arange(len(sampler.plan)), batch)
+    assert np.array_equal(names["labels"][:, 1:], batch.labels()[:, :-1])
+    assert (names["labels"][:, 0] == -100).all()
+
+
 def test_description_is_true(dataset: Dataset, tmp_path: Path) -> None:
     packed = {}
     for name in files_module.FORMATS:
