@@ -35,6 +35,12 @@ WordCounter make_counter(std::string_view pattern, std::vector<std::string> spec
   return WordCounter(*known, std::move(special_tokens));
 }
 
+TieRule tie_rule_or_throw(std::string_view name) {
+  if (name == "bytes") return TieRule::bytes;
+  if (name == "hf") return TieRule::hf;
+  throw std::invalid_argument("unknown tie rule " + std::string(name));
+}
+
 /// Count the documents of a TextBatch; other threads may run meanwhile, on other counters.
 void count(WordCounter& counter, const Bytes& data, const Offsets& offsets) {
   const std::size_t documents = offsets.size() == 0 ? 0 : offsets.size() - 1;
@@ -51,13 +57,13 @@ void count(WordCounter& counter, const Bytes& data, const Offsets& offsets) {
 
 /// Merges as an array (merges, 2) of ids, where ids below 256 are bytes in GPT-2's order.
 MergeArray merges(const WordCounter& counter, std::size_t max_merges, std::string_view tie_rule,
-                  std::uint64_t min_frequency, std::optional<std::size_t> max_token_bytes, nb::callable progress) {
+                  std::uint64_t min_frequency, std::optional<std::size_t> max_token_bytes,
+                  nb::callable progress) {
   TrainerOptions options;
   options.max_merges = max_merges;
   options.min_frequency = min_frequency;
   options.max_token_bytes = max_token_bytes.value_or(options.max_token_bytes);
-  if (tie_rule != "bytes" && tie_rule != "hf") throw std::invalid_argument("unknown tie rule " + std::string(tie_rule));
-  options.tie_rule = tie_rule == "hf" ? TieRule::hf : TieRule::bytes;
+  options.tie_rule = tie_rule_or_throw(tie_rule);
 
   std::vector<Merge> found;
   {

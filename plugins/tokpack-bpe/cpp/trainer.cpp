@@ -24,9 +24,8 @@ namespace {
 
 constexpr std::size_t kMergesBetweenProgress = 256;
 
-/// A round goes on until the best pair is this many times rarer than at its beginning. Less: more rounds, more
-/// counting. More: more pairs and places to keep that no merge ever needs.
-constexpr std::uint64_t kFloorShare = 16;
+/// A round goes at most this far down: a lower floor means fewer rounds, and more places that are never used.
+constexpr std::uint64_t kFloorShare = 1024;
 
 /// The bytes of every symbol.
 class SymbolBytes {
@@ -107,7 +106,7 @@ class Trainer {
   std::vector<Merge> run(const MergeProgress& progress) {
     std::vector<Merge> merges;
     while (merges.size() < options_.max_merges) {
-      if (heap_.empty() && !begin_round()) break;
+      if (heap_.empty() && !begin_round(options_.max_merges - merges.size())) break;
       const auto [count, pair] = pop();
       TrackedPair& tracked = *tracked_.find(pair);
       if (tracked.count != count) {  // it lost occurrences since it was pushed
@@ -128,7 +127,8 @@ class Trainer {
     Pair pair;
   };
 
-  bool begin_round();
+  bool begin_round(std::size_t merges_left);
+  void lower_floor(PairTable<TrackedPair>& all, std::size_t merges_left);
   void join(Pair pair, const TrackedPair& tracked);
   void settle(Side& side, auto old_pair, auto new_pair);
   void lose(Pair pair, std::uint64_t weight);
@@ -165,8 +165,25 @@ class Trainer {
   Side right_;
 };
 
+/// Choose the floor of a round so that it is likely to be the last one: while it goes on, pairs that are frequent
+/// now lose about half of their occurrences to others, and others as frequent are made.
+void Trainer::lower_floor(PairTable<TrackedPair>& all, std::size_t merges_left) {
+  std::vector<std::uint64_t> counts;
+  all.for_each([&](Pair pair, const TrackedPair& seen) {
+    if (may_join(pair)) counts.push_back(seen.count);
+  });
+  const std::uint64_t most = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
+  floor_ = most / kFloorShare;
+  if (merges_left < counts.size()) {
+    const auto last = counts.begin() + static_cast<std::ptrdiff_t>(merges_left);
+    std::nth_element(counts.begin(), last, counts.end(), std::greater<>());
+    floor_ = std::max(floor_, *last / 2);
+  }
+  floor_ = std::max(floor_, options_.min_frequency);
+}
+
 /// False when no pair is left that may be joined.
-bool Trainer::begin_round() {
+bool Trainer::begin_round(std::size_t merges_left) {
   if (floor_ == options_.min_frequency) return false;  // the last round tracked every such pair
   words_.compact();
   PairTable<TrackedPair> all;
@@ -175,12 +192,7 @@ bool Trainer::begin_round() {
     seen.count += words_.weight(place);
     ++seen.places;
   });
-  std::uint64_t most = 0;
-  all.for_each([&](Pair pair, const TrackedPair& seen) {
-    if (may_join(pair)) most = std::max(most, seen.count);
-  });
-  floor_ = std::max(options_.min_frequency, most / kFloorShare);
-  if (most < floor_) return false;
+  lower_floor(all, merges_left);
 
   tracked_ = PairTable<TrackedPair>();
   std::size_t places = 0;
@@ -195,7 +207,7 @@ bool Trainer::begin_round() {
   words_.for_each_pair([&](Pair pair, Place place) {
     if (TrackedPair* tracked = tracked_.find(pair)) places_[tracked->first_place + tracked->places++] = place;
   });
-  return true;
+  return !heap_.empty();
 }
 
 void Trainer::join(Pair pair, const TrackedPair& tracked) {

@@ -48,7 +48,9 @@ struct Merge {
 using MergeProgress = std::function<void(std::size_t)>;
 
 /// Return at most `max_merges` merges, fewer if no pair is left that may be joined. The result depends on the
-/// words as a multiset, not on their order. Throws std::length_error when the distinct words have 4 GiB or more.
+/// words as a multiset, not on their order.
+///
+/// Throws std::length_error when the distinct words have 4 GiB or more.
 std::vector<Merge> train(std::span<const CountedWord> words, const TrainerOptions& options,
                          const MergeProgress& progress = {});
 

@@ -10,9 +10,8 @@ namespace tokpack::bpe {
 
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "short keys are masked as little-endian integers");
+static_assert(std::endian::native == std::endian::little, "short words are masked as little-endian integers");
 
-constexpr std::size_t kLongestShort = WordCounts::kReadableBytes - 1;
 constexpr std::size_t kFirstSlots = 1 << 12;
 
 struct Mask {
@@ -22,7 +21,7 @@ struct Mask {
 
 /// By length: which bits of the first 16 bytes belong to the word.
 constexpr auto kMasks = [] {
-  std::array<Mask, kLongestShort + 1> masks{};
+  std::array<Mask, ShortWord::kMaxBytes + 1> masks{};
   constexpr std::uint64_t kAll = ~std::uint64_t{0};
   for (std::size_t length = 1; length < masks.size(); ++length) {
     masks[length].low = kAll >> (length < 8 ? 64 - 8 * length : 0);
@@ -36,18 +35,24 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ x >> 29;
 }
 
-std::uint64_t hash_of(std::uint64_t low, std::uint64_t high) {
-  return mix(low * 0xE7037ED1A0B428DBu + std::rotl(high * 0xA0761D6478BD642Fu, 31));
+std::uint64_t hash_of(ShortWord word) {
+  return mix(word.low * 0xE7037ED1A0B428DBu + std::rotl(word.high * 0xA0761D6478BD642Fu, 31));
 }
 
 std::uint64_t hash_of(std::string_view word) {
   std::uint64_t hash = word.size();
   for (std::size_t at = 0; at < word.size(); at += 16) {
-    std::uint64_t block[2] = {};
-    std::memcpy(block, word.data() + at, std::min<std::size_t>(16, word.size() - at));
-    hash = hash_of(block[0] ^ hash, block[1]);
+    std::array<std::uint64_t, 2> block{};
+    std::memcpy(block.data(), word.data() + at, std::min<std::size_t>(16, word.size() - at));
+    hash = hash_of({block[0] ^ hash, block[1]});
   }
   return hash;
+}
+
+void prefetch([[maybe_unused]] const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 1);
+#endif
 }
 
 /// Put the slots of a full table into one of twice the size.
@@ -65,21 +70,38 @@ void grow(std::vector<Slot>& slots, HashOf hash_of_slot) {
 
 }  // namespace
 
+ShortWord ShortWord::of(std::string_view word) {
+  std::array<char, sizeof(ShortWord)> padded{};
+  std::copy(word.begin(), word.end(), padded.begin());
+  return of_readable({padded.data(), word.size()});
+}
+
+ShortWord ShortWord::of_readable(std::string_view word) {
+  ShortWord out;
+  std::memcpy(&out, word.data(), sizeof out);
+  const Mask& mask = kMasks[word.size()];
+  return {out.low & mask.low, (out.high & mask.high) | std::uint64_t{word.size()} << 56};
+}
+
 WordCounts::WordCounts() : short_slots_(kFirstSlots), long_slots_(kFirstSlots) {}
 
 void WordCounts::add(std::string_view word, std::uint64_t count) {
-  if (word.size() > kLongestShort) return add_long(word, count);
-  std::array<char, kReadableBytes> padded{};
-  std::copy(word.begin(), word.end(), padded.begin());
-  add_readable({padded.data(), word.size()}, count);
+  if (word.size() > ShortWord::kMaxBytes) return add_long(word, count);
+  const ShortWord key = ShortWord::of(word);
+  add_short(key, hash_of(key), count);
 }
 
-void WordCounts::add_readable(std::string_view word, std::uint64_t count) {
-  if (word.size() > kLongestShort) return add_long(word, count);
-  ShortKey key;
-  std::memcpy(&key, word.data(), sizeof key);
-  const Mask& mask = kMasks[word.size()];
-  add_short({key.low & mask.low, (key.high & mask.high) | std::uint64_t{word.size()} << 56}, count);
+void WordCounts::add(std::span<const ShortWord> words) {
+  constexpr std::size_t kAtOnce = 32;
+  std::array<std::uint64_t, kAtOnce> hashes;
+  for (; !words.empty(); words = words.subspan(std::min(kAtOnce, words.size()))) {
+    const auto some = words.first(std::min(kAtOnce, words.size()));
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      hashes[i] = hash_of(some[i]);
+      prefetch(&short_slots_[hashes[i] & (short_slots_.size() - 1)]);
+    }
+    for (std::size_t i = 0; i < some.size(); ++i) add_short(some[i], hashes[i], 1);
+  }
 }
 
 void WordCounts::add(const WordCounts& other) {
@@ -90,8 +112,7 @@ std::vector<CountedWord> WordCounts::words() const {
   std::vector<CountedWord> words;
   words.reserve(size());
   for (const ShortSlot& slot : short_slots_) {
-    if (slot.count == 0) continue;
-    words.push_back({{reinterpret_cast<const char*>(&slot.key), slot.key.high >> 56}, slot.count});
+    if (slot.count != 0) words.push_back({slot.word.bytes(), slot.count});
   }
   for (const LongSlot& slot : long_slots_) {
     if (slot.count != 0) words.push_back({bytes(slot), slot.count});
@@ -99,25 +120,25 @@ std::vector<CountedWord> WordCounts::words() const {
   return words;
 }
 
-void WordCounts::add_short(ShortKey key, std::uint64_t count) {
-  ShortSlot* slot = &find(key);
+void WordCounts::add_short(ShortWord word, std::uint64_t hash, std::uint64_t count) {
+  ShortSlot* slot = &find(word, hash);
   if (slot->count == 0) {
     if (2 * ++num_short_ > short_slots_.size()) {
-      grow(short_slots_, [](const ShortSlot& s) { return hash_of(s.key.low, s.key.high); });
-      slot = &find(key);
+      grow(short_slots_, [](const ShortSlot& full) { return hash_of(full.word); });
+      slot = &find(word, hash);
     }
-    slot->key = key;
+    slot->word = word;
   }
   slot->count += count;
 }
 
 void WordCounts::add_long(std::string_view word, std::uint64_t count) {
   const std::uint64_t hash = hash_of(word);
-  LongSlot* slot = &find(hash, word);
+  LongSlot* slot = &find(word, hash);
   if (slot->count == 0) {
     if (2 * ++num_long_ > long_slots_.size()) {
-      grow(long_slots_, [](const LongSlot& s) { return s.hash; });
-      slot = &find(hash, word);
+      grow(long_slots_, [](const LongSlot& full) { return full.hash; });
+      slot = &find(word, hash);
     }
     *slot = {hash, long_bytes_.size(), word.size(), 0};
     long_bytes_ += word;
@@ -125,19 +146,17 @@ void WordCounts::add_long(std::string_view word, std::uint64_t count) {
   slot->count += count;
 }
 
-WordCounts::ShortSlot& WordCounts::find(ShortKey key) {
+WordCounts::ShortSlot& WordCounts::find(ShortWord word, std::uint64_t hash) {
   const std::size_t mask = short_slots_.size() - 1;
-  std::size_t at = hash_of(key.low, key.high) & mask;
-  for (;; at = (at + 1) & mask) {
+  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
     ShortSlot& slot = short_slots_[at];
-    if (((slot.key.low ^ key.low) | (slot.key.high ^ key.high)) == 0 || slot.count == 0) return slot;
+    if (((slot.word.low ^ word.low) | (slot.word.high ^ word.high)) == 0 || slot.count == 0) return slot;
   }
 }
 
-WordCounts::LongSlot& WordCounts::find(std::uint64_t hash, std::string_view word) {
+WordCounts::LongSlot& WordCounts::find(std::string_view word, std::uint64_t hash) {
   const std::size_t mask = long_slots_.size() - 1;
-  std::size_t at = hash & mask;
-  for (;; at = (at + 1) & mask) {
+  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
     LongSlot& slot = long_slots_[at];
     if (slot.count == 0 || (slot.hash == hash && bytes(slot) == word)) return slot;
   }
@@ -184,10 +203,12 @@ void WordCounter::count_part(Text part) {
   std::size_t begin = 0;
   const auto word_ends = [&](std::size_t end) {
     const std::string_view word(data + begin, end - begin);
-    if (begin + WordCounts::kReadableBytes <= part.size()) {
-      counts_.add_readable(word);
-    } else {
+    if (word.size() > ShortWord::kMaxBytes) {
       counts_.add(word);
+    } else {
+      const bool readable = begin + sizeof(ShortWord) <= part.size();
+      pending_[num_pending_++] = readable ? ShortWord::of_readable(word) : ShortWord::of(word);
+      if (num_pending_ == kPending) flush();
     }
     ++total_;
     begin = end;
@@ -198,6 +219,12 @@ void WordCounter::count_part(Text part) {
     }
   }
   word_ends(part.size());
+  flush();
+}
+
+void WordCounter::flush() {
+  counts_.add(std::span(pending_).first(num_pending_));
+  num_pending_ = 0;
 }
 
 }  // namespace tokpack::bpe

@@ -1,8 +1,10 @@
 // Counting the distinct words (pre-tokens) of a corpus.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,18 +14,30 @@
 
 namespace tokpack::bpe {
 
-/// How often each word was added. Words of at most 15 bytes, nearly all of them, live inside the table.
+/// A word of at most 15 bytes: its bytes, then zeros, then its length in the last byte.
+struct ShortWord {
+  static constexpr std::size_t kMaxBytes = 15;
+
+  std::uint64_t low;
+  std::uint64_t high;
+
+  static ShortWord of(std::string_view word);
+
+  /// The same, faster; 16 bytes can be read from the beginning of the word, however short it is.
+  static ShortWord of_readable(std::string_view word);
+
+  std::string_view bytes() const { return {reinterpret_cast<const char*>(this), high >> 56}; }
+};
+
+/// How often each word was added. Short words, nearly all of them, live inside the table.
 class WordCounts {
  public:
-  /// Bytes that `add_readable` reads from the beginning of a short word.
-  static constexpr std::size_t kReadableBytes = 16;
-
   WordCounts();
 
   void add(std::string_view word, std::uint64_t count = 1);
 
-  /// The same, where `kReadableBytes` bytes can be read from the beginning of the word, however short it is.
-  void add_readable(std::string_view word, std::uint64_t count = 1);
+  /// Add each word once. Several at a time are faster: their places in memory are fetched side by side.
+  void add(std::span<const ShortWord> words);
 
   void add(const WordCounts& other);
 
@@ -33,13 +47,8 @@ class WordCounts {
   std::vector<CountedWord> words() const;
 
  private:
-  /// The bytes of a word, then zeros, then its length in the last byte.
-  struct ShortKey {
-    std::uint64_t low;
-    std::uint64_t high;
-  };
   struct ShortSlot {
-    ShortKey key;
+    ShortWord word;
     std::uint64_t count;  // 0: empty
   };
   struct LongSlot {
@@ -49,10 +58,10 @@ class WordCounts {
     std::uint64_t count;  // 0: empty
   };
 
-  ShortSlot& find(ShortKey key);
-  LongSlot& find(std::uint64_t hash, std::string_view word);
+  ShortSlot& find(ShortWord word, std::uint64_t hash);
+  LongSlot& find(std::string_view word, std::uint64_t hash);
   std::string_view bytes(const LongSlot& slot) const;
-  void add_short(ShortKey key, std::uint64_t count);
+  void add_short(ShortWord word, std::uint64_t hash, std::uint64_t count);
   void add_long(std::string_view word, std::uint64_t count);
 
   // Both with open addressing and linear probing, at most half full, a power of two in size.
@@ -80,10 +89,15 @@ class WordCounter {
 
  private:
   void count_part(Text part);
+  void flush();
+
+  static constexpr std::size_t kPending = 64;
 
   Pattern pattern_;
   std::vector<std::string> special_tokens_;
   std::vector<std::uint64_t> marks_;
+  std::array<ShortWord, kPending> pending_;
+  std::size_t num_pending_ = 0;
   WordCounts counts_;
   std::uint64_t total_ = 0;
 };

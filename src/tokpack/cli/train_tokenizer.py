@@ -36,7 +36,7 @@ _LONGEST = 10
 def train(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Files, folders or quoted globs.", show_default=False),
+        typer.Argument(metavar="INPUT", help="Files, folders or quoted globs.", show_default=False),
     ],
     vocab_size: Annotated[
         int,
