@@ -85,7 +85,7 @@ def failing() -> Iterator[FormatSpec]:
         ({"samplers": lambda: [SAMPLER], "formats": failing}, RuntimeError, "driver"),
         ({"formats": lambda: [FORMAT], "samplers": lambda: [FORMAT]}, PluginError, "must be a SamplerSpec"),
         ({"formats": lambda: [FORMAT], "samplers": lambda: 5}, TypeError, "int"),
-        ({"formats": lambda: [FORMAT], "colours": list}, Exception, "tokpack_register_colours"),
+        ({"formats": lambda: [FORMAT], "colours": lambda: ["red"]}, Exception, "tokpack_register_colours"),
         ({"formats": lambda: [FORMAT, FORMAT]}, PluginError, "announced by both"),
     ],
     ids=["raises", "wrong record", "no records", "misspelt hook", "one name twice"],
@@ -114,6 +114,14 @@ def test_a_clash_names_both_and_keeps_the_first() -> None:
         )
     assert everything(plugins) == {"format": ["mine"]}
     assert plugins.formats.provider("mine").plugin == "first"
+
+
+def test_two_distributions_with_one_entry_point_name() -> None:
+    plugins = Plugins()
+    plugins.add(plugin(formats=lambda: [FORMAT]), Provider("mine", "tokpack-mine", "1"))
+    with pytest.raises(PluginError, match=r"mine \(tokpack-other 2\) has the entry point name of another"):
+        plugins.add(plugin(samplers=lambda: [SAMPLER]), Provider("mine", "tokpack-other", "2"))
+    assert everything(plugins) == {"format": ["mine"]}
 
 
 @pytest.mark.parametrize(

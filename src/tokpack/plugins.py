@@ -164,6 +164,10 @@ class Plugins:
         if isinstance(provider, str):
             provider = Provider(provider)
         _check_version(plugin, provider)
+        if self.manager.has_plugin(provider.plugin):
+            raise PluginError(
+                f"{provider} has the entry point name of another plugin; uninstall one of the two"
+            )
         self.manager.register(plugin, provider.plugin)
         try:
             self.manager.check_pending()

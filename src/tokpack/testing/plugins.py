@@ -32,8 +32,8 @@ print(*sorted({{name.partition(".")[0] for name in set(sys.modules) - before}}))
 def isolated_plugins(*plugins: object) -> Plugins:
     """Return `Plugins` with these hook modules or objects and nothing that the machine has installed."""
     isolated = Plugins()
-    for number, plugin in enumerate(plugins):
-        isolated.add(plugin, getattr(plugin, "__name__", f"plugin-{number}"))
+    for number, plugin in enumerate(plugins, 1):
+        isolated.add(plugin, f"{getattr(plugin, '__name__', 'plugin')} (number {number})")
     return isolated
 
 
