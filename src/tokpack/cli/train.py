@@ -175,7 +175,7 @@ def _open(
     origin = str(config) if config is not None else "the command line"
     if resume is None:
         return open_run(layered([*layers, asked], origin=origin), discover())
-    folder = RunFolder.open(resume).take()
+    folder = RunFolder.open(resume)
     if "preset" in asked:
         raise UsageError("--preset and --resume exclude each other; a run keeps its model")
     saved = without_factory(folder.values(), asked.get("model", {}).get("factory", ""), where=resume)

@@ -118,7 +118,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
                 report()
                 if (text := sample_text(run, should_stop=lambda: bool(stop))) is not None:
                     trackers.text(step, "sample", text)
-                    progress.sampled = step
+                    progress.count_sample()
                 speed.restart()
 
             ending = last or bool(stopped_by)

@@ -31,11 +31,21 @@ class Progress:
     def count_evaluation(self, loss: float) -> None:
         """Note the validation loss of the present step; a loss that is no number is no gain."""
         self.evaluated = self.step
+        self._outdate()
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_step, self.evaluations_without_gain = loss, self.step, 0
-            self.saved = -1  # though this step may have been saved before: not as the best
         else:
             self.evaluations_without_gain += 1
+
+    def count_sample(self) -> None:
+        """Note that a sample of the present step was written."""
+        self.sampled = self.step
+        self._outdate()
+
+    def _outdate(self) -> None:
+        """A run stopped before it evaluated saved this step already, and must save it again after."""
+        if self.saved == self.step:
+            self.saved = -1
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON."""

@@ -158,6 +158,20 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
         plugins.trackers[name]
     dataset = open_dataset(settings.data.dataset, plugins=plugins)
     compute = join(settings)
+    if resume is not None and compute.rank == 0:
+        resume.take()
+    try:
+        return _assemble(settings, plugins, dataset, compute, resume)
+    except BaseException:
+        if resume is not None:
+            resume.release()
+        compute.leave()
+        raise
+
+
+def _assemble(
+    settings: Settings, plugins: Plugins, dataset: Dataset, compute: Compute, resume: RunFolder | None
+) -> Run:
     settings = complete_settings(settings, dataset, world_size=compute.world_size)
     check_ids(settings, dataset)
     data, train = settings.data, settings.train
