@@ -18,7 +18,7 @@ import pytest
 import tokpack
 from tokpack.batches import Batch
 from tokpack.dataset.store import Dataset, ShardStore
-from tokpack.errors import DamagedError, UsageError
+from tokpack.errors import DamagedError, MismatchError, UsageError
 from tokpack.packed_rows import files as files_module
 from tokpack.packed_rows.run import compare_strategies, pack_dataset
 from tokpack.samplers.packed import Packed
@@ -204,6 +204,17 @@ def test_output_is_never_half_written(
     assert (output / "packed.json").read_bytes() == before
     pack_dataset(dataset, output, seq_len=SEQ_LEN, format_name="npy", seed=1, overwrite=True)
     assert (output / "packed.json").read_bytes() != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows"]
+
+
+def test_unfinished_work_of_encode_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    journal = tmp_path / "rows.partial" / "journal"
+    (tmp_path / "rows.partial" / "dataset").mkdir(parents=True)
+    journal.write_text("a finished unit")
+    with pytest.raises(MismatchError, match="unfinished work"):
+        pack_dataset(dataset, tmp_path / "rows", seq_len=SEQ_LEN, format_name="npy")
+    assert journal.exists()
+    pack_dataset(dataset, tmp_path / "rows", seq_len=SEQ_LEN, format_name="npy", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tokpack.dataset.manifest import SUMS_NAME, FileInfo, TokenizerInfo
 from tokpack.dataset.publish import write_file
 from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.encoding.workspace import open_workspace
-from tokpack.errors import DamagedError
+from tokpack.errors import DamagedError, MismatchError
 from tokpack.packed_rows.files import Block, Layout, RowFormat, row_format
 from tokpack.protocols import TokenStore
 from tokpack.samplers.packed import Packed, check_packable
@@ -101,6 +100,7 @@ def pack_dataset(
 
     Raises:
         UsageError: the dataset cannot be packed so, or ``output`` exists and ``overwrite`` is not set.
+        MismatchError: an unfinished dataset lies where the rows would be written.
         DamagedError: what was read back is not what was written.
         StorageError: the operating system refused.
     """
@@ -119,9 +119,12 @@ def pack_dataset(
     pad_id = _pad_id(tokenizer)
     layout = _layout(sampler, dataset.manifest.columns, form)
     with open_workspace(Path(output), overwrite=overwrite) as workspace:
+        if workspace.has_work:
+            raise MismatchError(
+                f"{workspace.folder} holds unfinished work of `tokpack encode`; choose another --output, "
+                "or give that work up with --overwrite"
+            )
         folder = workspace.dataset
-        shutil.rmtree(folder)  # left by a process that was killed
-        folder.mkdir()
         written, found = _Digest(layout), _Digest(layout)
         blocks = _blocks(sampler, store, dataset.manifest.columns, layout, pad_id)
         files = form.write(folder, layout, _watch(blocks, written, "write", layout.rows, progress))
