@@ -99,7 +99,7 @@ def find_files(model: str) -> TokenizerFiles:
         DamagedError: a file is larger than any tokenizer.
     """
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         paths = {name: path / name for name in (DEFINITION, *OPTIONAL)}
     elif path.is_file():
         paths = {DEFINITION: path} | {name: path.parent / name for name in OPTIONAL}

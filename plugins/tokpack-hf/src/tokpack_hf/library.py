@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import tokenizers
 
 from tokpack.errors import DamagedError, DocumentError, TokpackError
@@ -36,10 +37,35 @@ class Definition:
         Whether they are parsed is a setting of the object, and threads share it: hence one for each.
         """
         library = self.open_with_template()
-        # Nothing is added to documents, and without a post-processor offsets stay those of the text.
-        library.post_processor = None
         library.encode_special_tokens = not parse
-        return library
+        return _bare(library)
+
+    def open_for_text(self) -> tokenizers.Tokenizer | None:
+        """Return a library that takes special tokens for text where `open` cannot: None if it can.
+
+        A Unigram model finds its special tokens in any text, since they are pieces like the others; in
+        SentencePiece, where such models come from, they are not. Here they get names that no text has.
+        """
+        special = {
+            token["id"]: token["content"]
+            for token in self.content.get("added_tokens") or []
+            if token.get("special") and token["content"]
+        }
+        model = self.content["model"]
+        if not isinstance(model["vocab"], list) or not special:
+            return None
+        pieces = [
+            [f"\ufdd0{number}\ufdd1", score] if number in special else [piece, score]
+            for number, (piece, score) in enumerate(model["vocab"])
+        ]
+        added = [token for token in self.content["added_tokens"] if token["id"] not in special]
+        changed = {
+            **self.content,
+            "model": {**model, "vocab": pieces},
+            "added_tokens": added,
+            "post_processor": None,
+        }
+        return _bare(self._load(msgspec.json.encode(changed)))
 
     def open_with_template(self) -> tokenizers.Tokenizer:
         """Return the library's tokenizer with its post-processor.
@@ -47,12 +73,7 @@ class Definition:
         Raises:
             DamagedError: the library cannot open the definition, or the settings contradict it.
         """
-        with _panics_as(lambda error: DamagedError(f"{ENGINE} cannot open {self.origin}: {error}; check it")):
-            library = tokenizers.Tokenizer.from_buffer(self._raw)
-        library.no_truncation()
-        library.no_padding()
-        if getattr(library.model, "dropout", None) is not None:
-            library.model.dropout = None  # the same text must always give the same ids
+        library = self._load(self._raw)
         for token_id, token in self._extra.items():
             library.add_tokens([token])
             if (given := library.token_to_id(token.content)) != token_id:
@@ -60,6 +81,15 @@ class Definition:
                     f"the settings beside {self.origin} give {token.content!r} the id {token_id}, the "
                     f"tokenizer {given}; fetch both files of one revision"
                 )
+        return library
+
+    def _load(self, definition: bytes) -> tokenizers.Tokenizer:
+        with _panics_as(lambda error: DamagedError(f"{ENGINE} cannot open {self.origin}: {error}; check it")):
+            library = tokenizers.Tokenizer.from_buffer(definition)
+        library.no_truncation()
+        library.no_padding()
+        if getattr(library.model, "dropout", None) is not None:
+            library.model.dropout = None  # the same text must always give the same ids
         return library
 
     def to_json(self) -> bytes:
@@ -73,6 +103,12 @@ class Definition:
             for token_id, token in library.get_added_tokens_decoder().items()
         ]
         return {**self.content, "added_tokens": added}
+
+
+def _bare(library: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    # Nothing is added to documents, and without a post-processor offsets stay those of the text.
+    library.post_processor = None
+    return library
 
 
 def encode_side_by_side(

@@ -60,16 +60,16 @@ class HFTokenizer:
         self._native = native
         self._process = os.getpid()
         self.definition = Definition(files)
-        self._text = self.definition.open(parse=False)
-        self._vocab = self._text.get_vocab(with_added_tokens=True)
+        self._whole = self.definition.open(parse=False)
+        self._vocab = self._whole.get_vocab(with_added_tokens=True)
         if not self._vocab:
             raise DamagedError(f"{files.origin} has an empty vocabulary; fetch it again")
         self._added = {
-            number: token.content for number, token in self._text.get_added_tokens_decoder().items()
+            number: token.content for number, token in self._whole.get_added_tokens_decoder().items()
         }
         special = {
             token.content: number
-            for number, token in sorted(self._text.get_added_tokens_decoder().items())
+            for number, token in sorted(self._whole.get_added_tokens_decoder().items())
             if token.special
         }
         self._special = find_special_ids(MappingProxyType(special), self._vocab, self.definition.settings)
@@ -112,12 +112,12 @@ class HFTokenizer:
     @cached_property
     def content_digest(self) -> str:
         """SHA-256 (hex) of vocabulary, merges, added tokens, every step and BOS, EOS, PAD."""
-        return canonical_digest(self.definition.with_added_tokens(self._text), self._special)
+        return canonical_digest(self.definition.with_added_tokens(self._whole), self._special)
 
     @cached_property
     def lossless(self) -> bool:
         """Whether decoding gives back every text byte for byte."""
-        return is_lossless(self.definition.with_added_tokens(self._text))
+        return is_lossless(self.definition.with_added_tokens(self._whole))
 
     @cached_property
     def template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -160,7 +160,7 @@ class HFTokenizer:
                 named[name] = text
         for name, token_id in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):
             if token_id is not None:
-                named.setdefault(name, self._text.id_to_token(token_id) or "")
+                named.setdefault(name, self._whole.id_to_token(token_id) or "")
         return MappingProxyType(named)
 
     def encode_batch(self, texts: TextBatch, *, special: Special = "text") -> TokenBatch:
@@ -219,7 +219,7 @@ class HFTokenizer:
                 )
             pieces.append(piece)
         if self._bytes.joined is None:
-            return str(self._text.decode(ids, skip_special_tokens=False)).encode()
+            return str(self._whole.decode(ids, skip_special_tokens=False)).encode()
         return self._bytes.joined(pieces)
 
     def save(self, directory: Path) -> None:
@@ -229,6 +229,10 @@ class HFTokenizer:
     @cached_property
     def _bytes(self) -> TokenBytes:
         return token_bytes(self.definition.content, self._vocab, self._added, self.vocab_size)
+
+    @cached_property
+    def _text(self) -> tokenizers.Tokenizer:
+        return self.definition.open_for_text() or self._whole
 
     @cached_property
     def _parse(self) -> tokenizers.Tokenizer:
