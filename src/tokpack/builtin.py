@@ -66,6 +66,7 @@ def tokpack_register_formats() -> Iterable[FormatSpec]:
             writer=f"tokpack.formats.jsonl:{writer}",
             reader="tokpack.formats.jsonl:JsonlReader",
             default_shard_bytes=32 << 20,
+            holds_text=True,
             columns=("attention_mask", "loss_mask", "segment_ids"),
             options=options,
         )
@@ -158,6 +159,9 @@ def tokpack_register_commands() -> Iterable[CommandSpec]:
         "put whole documents into rows for other trainers",
         open="tokpack.cli.pack:pack",
         group=prepare,
+    )
+    yield CommandSpec(
+        "convert", "write a dataset in another format", open="tokpack.cli.convert:convert", group=prepare
     )
     yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
     yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)

@@ -111,6 +111,7 @@ class FormatSpec(_Named):
         False  # the file is its tokens' bytes and nothing else, so shards join by concatenation
     )
     default_shard_bytes: int | None = None  # None: one shard per split unless the user asks for more
+    holds_text: bool = False  # can store each document's text beside its ids
     columns: tuple[str, ...] = ()  # names of further per-token columns that it can hold
     options: tuple[str, ...] = ()  # names that `--format-option NAME=VALUE` may give
 

@@ -21,6 +21,7 @@ __all__ = [
     "format_seconds",
     "ledger_line",
     "parse_bytes",
+    "parse_pairs",
     "print_json",
     "print_table",
     "stderr",
@@ -108,3 +109,14 @@ def ledger_line(ledger: Ledger) -> str:
         f"{format_count(ledger.truncated)} truncated, {format_count(ledger.tokens_cut)} tokens cut"
     ] * bool(ledger.truncated)
     return "; ".join([line, *notes])
+
+
+def parse_pairs(values: Sequence[str], flag: str) -> dict[str, str]:
+    """Return the NAME=VALUE pairs of a repeated flag. Raises UsageError."""
+    pairs = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise UsageError(f"{flag} is {value!r}; write NAME=VALUE")
+        pairs[name] = rest
+    return pairs

@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from tokpack.cli.console import (
     format_seconds,
     ledger_line,
     parse_bytes,
+    parse_pairs,
     print_json,
     print_table,
     stderr,
@@ -244,9 +244,9 @@ def encode(
         shard_bytes=parse_bytes(shard_bytes),
         num_shards=num_shards,
         unit_bytes=parse_bytes(unit_bytes) or 0,
-        format_options=_pairs(format_option or [], "--format-option"),
+        format_options=parse_pairs(format_option or [], "--format-option"),
     )
-    splits = {name: [pattern] for name, pattern in _pairs(split or [], "--split").items()}
+    splits = {name: [pattern] for name, pattern in parse_pairs(split or [], "--split").items()}
     paths = _default_inputs(inputs or [])
     report = _Report(quiet=quiet or as_json)
     if dry_run:
@@ -280,16 +280,6 @@ def _cores() -> int:
 def _text_split(text_split: TextSplit, separator: str) -> TextSplit:
     """A separator of one's own is there to be used."""
     return "separator" if text_split == "auto" and separator != "<|endoftext|>" else text_split
-
-
-def _pairs(values: Sequence[str], flag: str) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, equals, rest = value.partition("=")
-        if not (name and equals and rest):
-            raise UsageError(f"{flag} is {value!r}; write NAME=VALUE")
-        pairs[name] = rest
-    return pairs
 
 
 def _default_inputs(inputs: list[str]) -> list[str]:

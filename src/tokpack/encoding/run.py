@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tokpack.dataset.manifest import Manifest
-from tokpack.encoding.assemble import Assembler, ShardLayout
+from tokpack.dataset.shards import ShardLayout
+from tokpack.encoding.assemble import Assembler
 from tokpack.encoding.describe import describe
 from tokpack.encoding.job import Job, prepare
 from tokpack.encoding.journal import Journal
