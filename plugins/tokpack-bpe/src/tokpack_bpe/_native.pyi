@@ -1,10 +1,56 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokpack.dtypes import TokenArray
+
+class VocabularyError(ValueError): ...
+class UnknownIdError(LookupError): ...
+class SpecialFoundError(ValueError): ...  # args: token, document
+
 def pretoken_starts(utf8: bytes, pattern: str, scalar: bool = False) -> list[int]: ...
+def normalize_nfc(utf8: bytes) -> bytes: ...
 def byte_order() -> bytes: ...
+
+class _Engine:
+    def __init__(
+        self,
+        *,
+        data: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        ids: NDArray[np.uint32],
+        merges: NDArray[np.uint32] | None,
+        whole_words: bool,
+        drop_missing: bool,
+        pattern: str,
+        nfc: bool,
+        raw_tokens: Sequence[tuple[bytes, int, bool]],
+        normalized_tokens: Sequence[tuple[bytes, int, bool]],
+    ) -> None: ...
+    def encode(
+        self, data: NDArray[np.uint8], offsets: NDArray[np.int64], special: str, threads: int
+    ) -> tuple[TokenArray, NDArray[np.int64]]: ...
+    def encode_texts(
+        self, texts: Sequence[str], special: str, threads: int
+    ) -> tuple[TokenArray, NDArray[np.int64]]: ...
+    def count(
+        self, data: NDArray[np.uint8], offsets: NDArray[np.int64], special: str
+    ) -> NDArray[np.int64]: ...
+    def rules(self) -> tuple[NDArray[np.uint32], list[bytes]]: ...
+    def last_safe_cut(self, text: NDArray[np.uint8]) -> int: ...
+
+class Engine16(_Engine): ...
+class Engine32(_Engine): ...
+
+class Decoder:
+    def __init__(
+        self, data: NDArray[np.uint8], offsets: NDArray[np.int64], ids: NDArray[np.uint32]
+    ) -> None: ...
+    def decode(self, tokens: TokenArray) -> bytes: ...
+    def decode_batch(
+        self, tokens: TokenArray, offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
 
 class WordCounter:
     def __init__(self, pattern: str, special_tokens: list[str]) -> None: ...

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["PATTERNS", "pattern_of_tiktoken", "pattern_of_tokenizers", "regex_for_tokenizers"]
+__all__ = [
+    "DEEPSEEK_SPLITS",
+    "PATTERNS",
+    "pattern_of_tiktoken",
+    "pattern_of_tokenizers",
+    "regex_for_tokenizers",
+]
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORD_END = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -18,7 +24,7 @@ _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _CL100K_TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|" + _SPACES
 
 #: The regular expression of each pattern, as its reference library takes it. DeepSeek and StarCoder are
-#: sequences of several splits and are recognised by `tokpack_bpe.hf_json`.
+#: sequences of several splits and are recognised by `tokpack_bpe.tokenizer_json`.
 PATTERNS: Mapping[str, str] = MappingProxyType(
     {
         "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
@@ -46,6 +52,14 @@ _HUGGING_FACE: Mapping[str, str] = MappingProxyType(
         PATTERNS["qwen2"]: "qwen2",
         PATTERNS["o200k"]: "o200k",
     }
+)
+
+#: The three splits of DeepSeek-V3 and R1, one after the other.
+DEEPSEEK_SPLITS = (
+    r"\p{N}{1,3}",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
 )
 
 _TIKTOKEN: Mapping[str, str] = MappingProxyType(

@@ -16,5 +16,6 @@ def tokpack_register_tokenizers() -> Iterable[TokenizerSpec]:
     yield TokenizerSpec(
         "bpe",
         "byte-level BPE by tokpack's native engine: our own, GPT-2, tiktoken and Hugging Face files",
-        open="tokpack_bpe.tokenizer:open_tokenizer",
+        open="tokpack_bpe.opening:open_tokenizer",
+        accelerate="tokpack_bpe.opening:accelerate",
     )
