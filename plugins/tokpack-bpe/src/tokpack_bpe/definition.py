@@ -117,7 +117,7 @@ class Definition:
         """Refuse what no engine can use.
 
         Raises:
-            DamagedError: an id is out of range, or an added token is empty or occurs twice.
+            DamagedError: an id is out of range, or an added token is empty.
         """
         for token_id, token in self.bytes_by_id().items():
             if not 0 <= token_id < 2**31:
@@ -125,13 +125,9 @@ class Definition:
                     f"{self.origin} gives the token {token!r} the id {token_id:,}; "
                     "ids lie between 0 and 2**31"
                 )
-        contents = set()
         for added in self.added:
             if not added.content:
                 raise DamagedError(f"{self.origin} has an empty added token {added.token_id}; remove it")
-            if added.content in contents:
-                raise DamagedError(f"{self.origin} adds the token {added.content!r} twice; remove one")
-            contents.add(added.content)
 
 
 def flat(documents: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -112,10 +112,14 @@ def _is_nfc(normalizer: Any, origin: str) -> bool:
 def _added_tokens(entries: Any, vocab: Mapping[str, int], origin: str) -> Iterator[AddedToken]:
     """Yield added tokens, with the ids that the library gives them when it reads the file."""
     next_id = len(vocab)
+    seen: set[str] = set()
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
             raise DamagedError(f"{origin} has the added token {entry!r}, which has no content")
         content, token_id = entry["content"], entry.get("id")
+        if content in seen:
+            raise DamagedError(f"{origin} adds the token {content!r} twice; remove one")
+        seen.add(content)
         for option in ("single_word", "lstrip", "rstrip"):
             if entry.get(option):
                 _refuse(origin, f"the added token {content!r} with {option}")
