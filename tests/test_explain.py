@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-import tokpack
+from tokpack import encode
 from tokpack.batches import Batch
 from tokpack.dataset.store import ArrayStore, Dataset
 from tokpack.errors import MismatchError, UsageError
@@ -31,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         sizes = rng.integers(1, 60, 80).tolist()
         lines = [f"{name} {number} {'ü' * size}" for number, size in enumerate(sizes)]
         (folder / "texts" / name).write_text("\n".join(lines))
-    return tokpack.encode(
+    return encode(
         folder / "texts",
         folder / "set",
         tokenizer="byte",
@@ -115,20 +113,7 @@ def test_arrays_in_memory_have_no_origin() -> None:
         explain_row(sampler, 0)
 
 
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("tokpack")
-    done = subprocess.run(
-        [str(command), "explain", *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def test_command_shows_origin_and_text(dataset: Dataset) -> None:
+def test_command_shows_origin_and_text(dataset: Dataset, tokpack: Any) -> None:
     choices = [
         "--sampler",
         "packed",
@@ -143,7 +128,7 @@ def test_command_shows_origin_and_text(dataset: Dataset) -> None:
         "--batch-size",
         8,
     ]
-    done = run(dataset.path, *choices, "--full")
+    done = tokpack("explain", dataset.path, *choices, "--full")
     assert done.returncode == 0, done.stderr
     sampler = open_sampler("packed", dataset["train"], SamplerOptions(200, seed=1))
     pieces = explain_row(sampler, 3 * 8 + 5)
@@ -152,7 +137,7 @@ def test_command_shows_origin_and_text(dataset: Dataset) -> None:
         assert piece.shard in done.stdout
         assert bytes(piece.tokens[:-1].astype(np.uint8)).decode() in done.stdout
     found = json.loads(
-        run(dataset.path, *choices, "--json", "--source", dataset.path.parent / "texts").stdout
+        tokpack("explain", dataset.path, *choices, "--json", "--source", dataset.path.parent / "texts").stdout
     )
     assert found["row"] == 29
     assert [piece["document"] for piece in found["pieces"]] == [piece.document for piece in pieces]
@@ -168,7 +153,9 @@ def test_command_shows_origin_and_text(dataset: Dataset) -> None:
         (["--sampler", "packed", "--sampler-option", "strategy"], "write NAME=VALUE"),
     ],
 )
-def test_mistakes_end_with_a_sentence(dataset: Dataset, arguments: list[str], message: str) -> None:
-    done = run(dataset.path, *arguments)
+def test_mistakes_end_with_a_sentence(
+    dataset: Dataset, tokpack: Any, arguments: list[str], message: str
+) -> None:
+    done = tokpack("explain", dataset.path, *arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tokpack
+from tokpack import encode
 from tokpack.batches import Batch
 from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.errors import DamagedError, MismatchError, UsageError
@@ -34,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     words = np.random.default_rng(0).integers(1, 90, 150)
     text = "\n".join(f"{number}:" + "x" * size for number, size in enumerate(words.tolist()))
     (folder / "lines.txt").write_text(text)
-    return tokpack.encode(folder / "lines.txt", folder / "set", tokenizer="byte", text_split="lines")
+    return encode(folder / "lines.txt", folder / "set", tokenizer="byte", text_split="lines")
 
 
 def expected_columns(dataset: Dataset, **choices: Any) -> dict[str, np.ndarray]:
@@ -239,22 +237,8 @@ def test_pyarrow_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 # the command
 
 
-def run(folder: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("tokpack")
-    done = subprocess.run(
-        [str(command), "pack", *map(str, args)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def test_dry_run_compares_and_writes_nothing(dataset: Dataset, tmp_path: Path) -> None:
-    done = run(tmp_path, dataset.path, "--seq-len", SEQ_LEN, "--dry-run")
+def test_dry_run_compares_and_writes_nothing(dataset: Dataset, tmp_path: Path, tokpack: Any) -> None:
+    done = tokpack("pack", dataset.path, "--seq-len", SEQ_LEN, "--dry-run")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
     for entry in compare_strategies(dataset["train"], SEQ_LEN):
@@ -263,20 +247,20 @@ def test_dry_run_compares_and_writes_nothing(dataset: Dataset, tmp_path: Path) -
     assert lines["greedy"].count("█") > lines["best-fit"].count("█")
     assert list(tmp_path.iterdir()) == []
 
-    counted = json.loads(run(tmp_path, dataset.path, "--seq-len", SEQ_LEN, "--dry-run", "--json").stdout)
+    counted = json.loads(tokpack("pack", dataset.path, "--seq-len", SEQ_LEN, "--dry-run", "--json").stdout)
     assert [entry["strategy"] for entry in counted] == list(STRATEGIES)
 
 
-def test_plot_is_drawn_on_request(dataset: Dataset, tmp_path: Path) -> None:
+def test_plot_is_drawn_on_request(dataset: Dataset, tmp_path: Path, tokpack: Any) -> None:
     pytest.importorskip("matplotlib")
-    done = run(tmp_path, dataset.path, "--seq-len", SEQ_LEN, "--dry-run", "--plot", "fill.png")
+    done = tokpack("pack", dataset.path, "--seq-len", SEQ_LEN, "--dry-run", "--plot", "fill.png")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "fill.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_command_writes_rows_and_prints_the_ledger(dataset: Dataset, tmp_path: Path) -> None:
-    done = run(
-        tmp_path, dataset.path, "--seq-len", SEQ_LEN, "--format", "npy", "--strategy", "pool", "-o", "rows"
+def test_command_writes_rows_and_prints_the_ledger(dataset: Dataset, tmp_path: Path, tokpack: Any) -> None:
+    done = tokpack(
+        "pack", dataset.path, "--seq-len", SEQ_LEN, "--format", "npy", "--strategy", "pool", "-o", "rows"
     )
     assert done.returncode == 0, done.stderr
     ledger = json.loads((tmp_path / "rows" / "packed.json").read_text())["ledger"]
@@ -294,9 +278,9 @@ def test_command_writes_rows_and_prints_the_ledger(dataset: Dataset, tmp_path: P
     ],
 )
 def test_mistakes_end_with_a_sentence(
-    dataset: Dataset, tmp_path: Path, arguments: list[str], message: str
+    dataset: Dataset, tmp_path: Path, tokpack: Any, arguments: list[str], message: str
 ) -> None:
-    done = run(tmp_path, dataset.path, *arguments)
+    done = tokpack("pack", dataset.path, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
