@@ -7,6 +7,8 @@ the last step, which puts every document in its place, grows with the documents,
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from heapq import heappop, heappush
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,90 +18,119 @@ from tokpack.samplers.packing.documents import BLOCK, Documents, Rows, room_for
 __all__ = ["best_fit", "first_fit"]
 
 
+_Run: TypeAlias = tuple[int, int, int]  # (first row, rows, pieces that each row holds)
+_NONE = 1 << 62
+
+
 def best_fit(documents: Documents) -> Rows:
     """Put each tail, longest first, into the row with the least room that takes it."""
-    return _place_by_length(documents, _best_fit_steps(documents.histogram, documents.seq_len))
+    return _place_by_length(documents, _steps(documents, _TightestFirst()))
 
 
 def first_fit(documents: Documents) -> Rows:
     """Put each tail, longest first, into the first row that takes it."""
-    return _place_by_length(documents, _first_fit_steps(documents.histogram, documents.seq_len))
+    return _place_by_length(documents, _steps(documents, _EarliestFirst(documents.seq_len)))
 
 
-def _best_fit_steps(histogram: NDArray[np.int64], seq_len: int) -> NDArray[np.int64]:
-    # Rows of equal room are kept together as runs (row, rows, slot) and filled together.
-    runs: dict[int, list[tuple[int, int, int]]] = {}
-    rooms: list[int] = []  # the keys of `runs`, ascending
+class _Choice(Protocol):
+    """Runs of rows by the room they have, and which of them comes next."""
+
+    def keep(self, room: int, run: _Run) -> None: ...
+
+    def take(self, length: int) -> tuple[int, _Run] | None:
+        """Remove and return a run with room for ``length`` tokens, if there is one."""
+        ...
+
+
+class _TightestFirst:
+    """Gives the run with the least room that is enough."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, list[_Run]] = {}
+        self._rooms: list[int] = []  # the keys, ascending
+
+    def keep(self, room: int, run: _Run) -> None:
+        if room not in self._runs:
+            self._runs[room] = []
+            insort(self._rooms, room)
+        self._runs[room].append(run)
+
+    def take(self, length: int) -> tuple[int, _Run] | None:
+        place = bisect_left(self._rooms, length)
+        if place == len(self._rooms):
+            return None
+        room = self._rooms[place]
+        run = self._runs[room].pop()
+        if not self._runs[room]:
+            del self._runs[room], self._rooms[place]
+        return room, run
+
+
+class _EarliestFirst:
+    """Gives the run with the lowest row among those with room enough."""
+
+    def __init__(self, seq_len: int) -> None:
+        self._runs: list[list[_Run]] = [[] for _ in range(seq_len + 1)]  # a heap for each room
+        # A segment tree over rooms; its nodes hold row * size + room of the lowest row below them.
+        self._size = 1 << seq_len.bit_length()
+        self._lowest = [_NONE] * (2 * self._size)
+
+    def keep(self, room: int, run: _Run) -> None:
+        heappush(self._runs[room], run)
+        self._update(room)
+
+    def take(self, length: int) -> tuple[int, _Run] | None:
+        node = self._size + length
+        lowest = self._lowest[node]
+        while node > 1:
+            if not node & 1:
+                lowest = min(lowest, self._lowest[node + 1])
+            node >>= 1
+        if lowest == _NONE:
+            return None
+        room = lowest % self._size
+        run = heappop(self._runs[room])
+        self._update(room)
+        return room, run
+
+    def _update(self, room: int) -> None:
+        runs, tree = self._runs[room], self._lowest
+        node = self._size + room
+        lowest = runs[0][0] * self._size + room if runs else _NONE
+        while tree[node] != lowest:
+            tree[node] = lowest
+            node >>= 1
+            if not node:
+                return
+            lowest = min(tree[2 * node], tree[2 * node + 1])
+
+
+def _steps(documents: Documents, choice: _Choice) -> NDArray[np.int64]:
+    """Fill runs of equal rows together. A step is (first row, rows, pieces held, pieces added to each)."""
     steps: list[tuple[int, int, int, int]] = []
-
-    def keep(room: int, row: int, rows: int, slot: int) -> None:
-        if room not in runs:
-            runs[room] = []
-            insort(rooms, room)
-        runs[room].append((row, rows, slot))
-
     opened = 0
-    for length in _longest_first(histogram):
-        left = int(histogram[length])
+    for length in (np.flatnonzero(documents.histogram[1:]) + 1)[::-1].tolist():
+        left = int(documents.histogram[length])
         while left:
-            place = bisect_left(rooms, length)
-            if place == len(rooms):
-                new = -(-left // (seq_len // length))
-                keep(seq_len, opened, new, 0)
-                opened += new
-            room = rooms[place]
-            row, rows, slot = runs[room].pop()
-            if not runs[room]:
-                del runs[room], rooms[place]
+            taken = choice.take(length)
+            if taken is None:
+                rows = -(-left // (documents.seq_len // length))
+                taken = documents.seq_len, (opened, rows, 0)
+                opened += rows
+            room, (row, rows, held) = taken
             each = room // length
             filled = min(rows, left // each)
             if filled:
-                steps.append((row, filled, slot, each))
-                keep(room - each * length, row, filled, slot + each)
+                steps.append((row, filled, held, each))
+                choice.keep(room - each * length, (row, filled, held + each))
                 left -= filled * each
             if filled < rows and left:  # fewer than `each` are left: they go into the next row
-                steps.append((row + filled, 1, slot, left))
-                keep(room - left * length, row + filled, 1, slot + left)
+                steps.append((row + filled, 1, held, left))
+                choice.keep(room - left * length, (row + filled, 1, held + left))
                 filled, left = filled + 1, 0
             if filled < rows:
-                keep(room, row + filled, rows - filled, slot)
+                choice.keep(room, (row + filled, rows - filled, held))
     return np.array(steps, np.int64).reshape(-1, 4)
-
-
-def _first_fit_steps(histogram: NDArray[np.int64], seq_len: int) -> NDArray[np.int64]:
-    lengths = _longest_first(histogram)
-    shortest = lengths[-1] if lengths else 0
-    steps: list[NDArray[np.int64]] = [np.empty((0, 4), np.int64)]
-    runs = np.empty((0, 4), np.int64)  # (row, rows, slot, room), ascending by row
-    opened = 0
-    for length in lengths:
-        count = histogram[length]
-        runs = np.append(runs, [[opened, count, 0, seq_len]], axis=0)  # new rows, more than can be needed
-        each = runs[:, 3] // length
-        filled = np.cumsum(each * runs[:, 1])
-        last = np.searchsorted(filled, count)  # the run in which the pieces of this length come to their end
-        row, rows, slot, room = runs[last]
-        full, rest = divmod(count - filled[last] + each[last] * rows, each[last])
-        partly = 1 if rest else 0
-        parts = [
-            [row, full, slot, room],
-            [row + full, partly, slot, room],
-            [row + full + partly, rows - full - partly, slot, room],
-        ]
-        opened = max(opened, row + full + partly)
-        runs = np.concatenate([runs[:last], parts, runs[last + 1 :]])
-        each = np.concatenate([each[:last], [each[last], rest, 0], np.zeros(len(runs) - last - 3, np.int64)])
-        used = (each > 0) & (runs[:, 1] > 0)
-        steps.append(np.column_stack([runs[used, :3], each[used]]))
-        runs[:, 2] += each
-        runs[:, 3] -= each * length
-        runs = runs[(runs[:, 1] > 0) & (runs[:, 3] >= shortest) & (runs[:, 0] < opened)]
-    return np.concatenate(steps)
-
-
-def _longest_first(histogram: NDArray[np.int64]) -> list[int]:
-    lengths: list[int] = (np.flatnonzero(histogram[1:]) + 1)[::-1].tolist()
-    return lengths
 
 
 def _place_by_length(documents: Documents, steps: NDArray[np.int64]) -> Rows:
