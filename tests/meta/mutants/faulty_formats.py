@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from tokpack.errors import DamagedError
+from tokpack.formats.bin import BinReader
+from tokpack.formats.offsets import OffsetsWriter
 from tokpack.specs import FormatSpec
 from tokpack.testing import FormatConformance
 
@@ -160,6 +162,40 @@ class SeekingReader(Reader):
 
 class MutantSharesACursor(Suite):
     kills, changes = "test_threads_agree", using(reader="SeekingReader")
+
+
+class LengthsWriter(OffsetsWriter):
+    def write(self, lengths):
+        self._last = 0
+        super().write(lengths)
+
+
+class MutantIndexStartsAnew(Suite):
+    kills, changes = "test_the_index_comes_back", using(holds_documents=False, index_writer="LengthsWriter")
+
+
+class RawReader(BinReader):
+    def gather(self, starts, out):
+        for row, start in enumerate(starts.tolist()):
+            out[row] = self._tokens[start : start + 5][:5] if start >= 0 else 0
+
+
+class MutantGathersOutside(Suite):
+    kills = "test_gather_equals_reads"
+    changes = using(reader="RawReader") | {"writer": "tokpack.formats.bin:BinWriter"}
+
+
+class ShuffledReader(BinReader):
+    def gather(self, starts, out):
+        rows = np.sort(starts)[:, None] + np.arange(5)
+        if rows.min() < 0 or rows.max() >= len(self):
+            raise IndexError("outside")
+        out[:] = self._tokens[rows]
+
+
+class MutantGathersInItsOwnOrder(Suite):
+    kills = "test_gather_equals_reads"
+    changes = using(reader="ShuffledReader") | {"writer": "tokpack.formats.bin:BinWriter"}
 
 
 class ErasingReader(Reader):
