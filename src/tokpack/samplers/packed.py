@@ -113,6 +113,8 @@ class Packed:
                 f"a row of {seq_len:,} tokens would hold {self.most_segments:,} documents, but segment ids "
                 "count to 65,535; lower seq_len"
             )
+        used = np.add.reduceat(self.plan.lengths, self.plan.row_offsets[:-1])
+        self._padding: NDArray[np.int32] = seq_len - used  # (rows,) places without a token
         self._store = store
         self._order = EpochOrder(len(self.plan), seed=seed, stream="packed/order", shuffle=shuffle)
         self.seq_len = seq_len
@@ -209,7 +211,5 @@ class Packed:
         pieces = (first - begins).repeat(counts + 1)
         pieces += np.arange(len(pieces))
         lengths = self.plan.lengths.take(pieces, mode="clip")  # the last row's padding may lie outside
-        lengths[padding] = 0
-        if len(items):
-            lengths[padding] = self.seq_len - np.add.reduceat(lengths, begins)
+        lengths[padding] = self._padding[items]
         return _Layout(pieces, lengths, begins, padding)
