@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,23 @@ def test_documents_above_the_limit(tmp_path, batch_bytes, limit):
     with pytest.raises(DocumentError, match="too-large"):
         read(path, SourceOptions(split="file", max_document_bytes=len(data) - 1))
     assert read(path, SourceOptions(split="file", max_document_bytes=len(data)))[0] == [data]
+
+
+def test_one_huge_line_is_a_problem_and_not_an_allocation(tmp_path):
+    path = tmp_path / "a.txt"
+    with path.open("wb") as file:
+        file.write(b"a\n")
+        for _ in range(64):
+            file.write(b"x" * (1 << 20))
+        file.write(b"\nb\n")
+    options = SourceOptions(split="lines", on_error="skip", max_document_bytes=1 << 20)
+    tracemalloc.start()
+    documents, _, problems = read_all(path, options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert documents == [b"a", b"b"]
+    assert [(problem.reason, problem.position) for problem in problems] == [("too-large", 2)]
+    assert peak < 16 << 20
 
 
 def compress(data: bytes, suffix: str) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from tokpack.batches import TextBatch, TokenBatch
 from tokpack.dtypes import TokenArray
-from tokpack.errors import MismatchError, UnsupportedError, UsageError
+from tokpack.errors import MismatchError, PluginError, UnsupportedError, UsageError
 from tokpack.plugins import Plugins, Provider
 from tokpack.protocols import NativeEngine, Special, TiktokenModel, TokenizerJson
 from tokpack.specs import TokenizerSpec
@@ -84,6 +84,17 @@ def test_unequal_ids_are_found(announce: Callable[..., None], caplog: pytest.Log
     assert native_engine(MODEL, reference=ByteTokenizer(), engine="auto") is None
     assert "does not give the ids of reference 1" in caplog.text
     with pytest.raises(MismatchError, match="engine 1 does not give the ids"):
+        native_engine(MODEL, reference=ByteTokenizer(), engine="native")
+
+
+def test_an_engine_that_cannot_be_imported_harms_nobody(
+    announce: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    announce(lambda model: ByteTokenizer())
+    monkeypatch.delattr(sys.modules["engine_under_test"], "accelerate")
+    assert native_engine(MODEL, reference=ByteTokenizer(), engine="auto") is None
+    assert "reinstall the plugin" in caplog.text
+    with pytest.raises(PluginError, match="engine_under_test:accelerate"):
         native_engine(MODEL, reference=ByteTokenizer(), engine="native")
 
 

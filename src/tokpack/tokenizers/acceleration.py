@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from tokpack.errors import MismatchError, UnsupportedError, UsageError
+from tokpack.errors import MismatchError, PluginError, UnsupportedError, UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import Engine, NativeEngine, TiktokenModel, Tokenizer, TokenizerJson
 from tokpack.specs import TokenizerSpec, load
@@ -31,6 +31,7 @@ def native_engine(
     Raises:
         UsageError: ``engine`` is ``native`` and no installed engine supports ``model``; gives the reasons.
         MismatchError: ``engine`` is ``native`` and the engine's ids are not the reference's.
+        PluginError: ``engine`` is ``native`` and the engine cannot be imported.
     """
     if engine == "reference":
         return None
@@ -41,11 +42,10 @@ def native_engine(
             _prove(candidate, reference)
         except UnsupportedError as error:
             reasons.append(f"{backend}: {error}")
-        except MismatchError as error:
+        except (MismatchError, PluginError) as error:
             if engine == "native":
                 raise
             _log.warning("%s; %s encodes instead", error, reference.engine)
-            return None
         else:
             return candidate
     if engine == "native":
