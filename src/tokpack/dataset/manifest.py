@@ -8,6 +8,7 @@ path or worker count: equal inputs and options give an equal manifest, wherever 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +204,10 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_NAME
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a link may lead anywhere
+            raise DamagedError(f"{path} is not a regular file; restore it from a copy or encode again")
+        if status.st_size > _MAX_BYTES:
             raise DamagedError(f"{path} is larger than {_MAX_BYTES >> 20} MiB; it is no manifest of tokpack")
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

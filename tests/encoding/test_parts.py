@@ -1,0 +1,113 @@
+"""The pieces of encoding on their own: order of inputs, units, length limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokpack.batches import TokenBatch, iter_ranges, offsets_from_lengths
+from tokpack.encoding.inputs import InputFile, find_inputs, natural_key
+from tokpack.encoding.lengths import limit_length
+from tokpack.encoding.options import EncodeOptions
+from tokpack.encoding.plan import make_plan
+from tokpack.plugins import discover
+from tokpack.protocols import Slice
+
+documents = st.lists(st.lists(st.integers(0, 999), max_size=30), max_size=15)
+
+
+@given(documents, st.integers(1, 12))
+def test_split_loses_nothing_and_moves_nothing(texts: list[list[int]], limit: int) -> None:
+    batch = TokenBatch.from_documents(texts)
+    limited = limit_length(batch, limit, "split")
+    assert np.array_equal(limited.batch.tokens, batch.tokens)
+    pieces = iter(limited.batch)
+    for text, count in zip(texts, limited.stored.tolist(), strict=True):
+        expected = [text[at : at + limit] for at in range(0, len(text), limit)] or [[]]
+        assert [next(pieces).tolist() for _ in range(count)] == expected
+    assert next(pieces, None) is None
+
+
+@given(documents, st.integers(1, 12))
+def test_truncate_and_skip(texts: list[list[int]], limit: int) -> None:
+    batch = TokenBatch.from_documents(texts)
+    cut = limit_length(batch, limit, "truncate")
+    assert [piece.tolist() for piece in cut.batch] == [text[:limit] for text in texts]
+    assert cut.tokens_cut == sum(max(0, len(text) - limit) for text in texts)
+    kept = limit_length(batch, limit, "skip")
+    assert [piece.tolist() for piece in kept.batch] == [text for text in texts if len(text) <= limit]
+    assert kept.too_long.tolist() == [len(text) > limit for text in texts]
+
+
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 60))
+def test_ranges_cover_everything_once(lengths: list[int], size: int) -> None:
+    offsets = offsets_from_lengths(lengths, len(lengths))
+    ranges = list(iter_ranges(offsets, size))
+    assert [index for first, last in ranges for index in range(first, last)] == list(range(len(lengths)))
+    assert all(last == first + 1 or offsets[last] - offsets[first] <= size for first, last in ranges)
+
+
+def test_natural_order() -> None:
+    names = ["part-10", "part-9", "part-1", "a2b10", "a2b9", "a10"]
+    assert sorted(names, key=natural_key) == ["a2b9", "a2b10", "a10", "part-1", "part-9", "part-10"]
+
+
+def test_folders_and_globs_in_natural_order_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("b10.txt", "b9.txt", "sub/a.jsonl", ".hidden.txt", ".git/x.txt", "note.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    sources = discover().sources
+    found = find_inputs([str(tmp_path)], sources=sources)
+    assert [item.name for item in found] == ["b9.txt", "b10.txt", "sub/a.jsonl"]
+    assert [item.kind for item in found] == ["text", "text", "jsonl"]
+    found = find_inputs([str(tmp_path / "b*.txt")], sources=sources)
+    assert [item.name for item in found] == ["b9.txt", "b10.txt"]
+
+
+class _Source:
+    def plan(self, path: str, *, slice_bytes: int) -> list[Slice]:
+        size = int(path)
+        return [
+            Slice(path, at, min(at + slice_bytes, size), at, min(at + slice_bytes, size))
+            for at in range(0, size, slice_bytes)
+        ]
+
+    def describe(self, path: str) -> str:
+        return "sliced"
+
+
+@given(
+    st.lists(st.integers(1, 500), min_size=1, max_size=20),
+    st.integers(1, 200),
+    st.one_of(st.none(), st.integers(1, 10)),
+)
+def test_units_share_out_all_bytes_in_order(
+    sizes: list[int], unit_bytes: int, num_shards: int | None
+) -> None:
+    files = [InputFile(str(size), f"f{index}", "text", "train", size, 0) for index, size in enumerate(sizes)]
+    options = EncodeOptions(tokenizer="byte", unit_bytes=unit_bytes, num_shards=num_shards)
+    if num_shards is not None and num_shards > sum(sizes):
+        return
+    plan = make_plan(files, {"text": _Source()}, options)
+    covered = [(part.source, part.slice.start, part.slice.stop) for unit in plan.units for part in unit.parts]
+    for index, size in enumerate(sizes):
+        ranges = [(start, stop) for source, start, stop in covered if source == index]
+        assert [stop for _, stop in ranges][:-1] == [start for start, _ in ranges][1:]
+        assert (ranges[0][0], ranges[-1][1]) == (0, size)
+    assert [unit.index for unit in plan.units] == list(range(len(plan.units)))
+    if num_shards is not None:
+        shards = [unit.shard for unit in plan.units]
+        assert shards == sorted(shards)
+        assert set(shards) == set(range(num_shards))
+
+
+def test_more_shards_than_parts_is_refused() -> None:
+    from tokpack.errors import UsageError
+
+    files = [InputFile("3", "f", "text", "train", 3, 0)]
+    with pytest.raises(UsageError, match="can only be cut into"):
+        make_plan(files, {"text": _Source()}, EncodeOptions(tokenizer="byte", num_shards=4))
