@@ -230,6 +230,29 @@ def test_documents_above_the_limit(tmp_path, batch_bytes, limit):
     assert read(path, SourceOptions(split="file", max_document_bytes=len(data)))[0] == [data]
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    parts=st.lists(
+        st.sampled_from(["<|endoftext|>", "<|endof", "a", "bb", "\n<|endoftext|>\n"]), max_size=12
+    ),
+    batch_bytes=st.integers(1, 40),
+    slice_bytes=st.integers(1, 60),
+    limit=st.integers(1, 20),
+)
+def test_half_a_separator_does_not_make_a_document_too_large(
+    tmp_path_factory, parts, batch_bytes, slice_bytes, limit
+):
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_bytes("".join(parts).encode())
+    options = SourceOptions(
+        split="separator", on_error="skip", batch_bytes=batch_bytes, max_document_bytes=limit
+    )
+    wanted, _ = expected(path.read_bytes(), options)
+    documents, _, problems = read_all(path, options, slice_bytes)
+    assert documents == [document for document in wanted if len(document) <= limit]
+    assert len(problems) == len(wanted) - len(documents)
+
+
 def test_one_huge_line_is_a_problem_and_not_an_allocation(tmp_path):
     path = tmp_path / "a.txt"
     with path.open("wb") as file:

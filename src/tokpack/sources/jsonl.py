@@ -95,7 +95,7 @@ class JsonlSource:
         return SourceBatch(TextBatch.from_utf8(texts), np.array(positions, dtype=np.int64), tuple(problems))
 
     def _too_large(self, path: str, position: int) -> Problem:
-        detail = f"its line is longer than max_document_bytes ({self.options.max_document_bytes:,})"
+        detail = f"its line is longer than {self.options.max_document_bytes:,} bytes (--max-document-bytes)"
         return settle("too-large", path, position, detail, on_error=self.options.on_error)
 
 

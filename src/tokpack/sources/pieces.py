@@ -99,7 +99,7 @@ def _cut(
             yield Pieces(position, data, starts[:ours], ends[:ours])
             rest = int(ends[-1]) + width
             data, position = data[rest:], position + rest
-        elif not lost and len(data) > max_piece_bytes:
+        elif not lost and len(data) - width + 1 > max_piece_bytes:  # its end may be half a separator
             yield Pieces(position, b"", none, none, oversized=position)
             lost = True
         if lost:  # keep what may be the beginning of a separator

@@ -41,7 +41,7 @@ def open_source(options: SourceOptions) -> Source:
     if options.batch_bytes < 1 or options.max_document_bytes < 1:
         raise UsageError("batch_bytes and max_document_bytes must be 1 or more")
     if not options.separator:
-        raise UsageError("the separator is empty; give --separator TEXT, or --split lines or file")
+        raise UsageError("the separator is empty; give --separator TEXT, or --text-split lines or file")
     try:
         separator = options.separator.encode()
     except UnicodeEncodeError as error:
@@ -148,7 +148,7 @@ class TextSource:
         )
 
     def _too_large(self, path: str, position: int) -> Problem:
-        detail = f"longer than max_document_bytes ({self.options.max_document_bytes:,})"
+        detail = f"longer than {self.options.max_document_bytes:,} bytes (--max-document-bytes)"
         return settle("too-large", path, position, detail, on_error=self.options.on_error)
 
 
@@ -174,7 +174,7 @@ def _invalid_utf8(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64
         except UnicodeDecodeError as error:
             byte = begin + error.start
             at = int(np.searchsorted(ends, byte, side="right"))
-            broken[at] = f"byte 0x{data[byte]:02x} at {byte - int(starts[at]):,} of it: {error.reason}"
+            broken[at] = f"byte 0x{data[byte]:02x} at {byte - int(starts[at]):,} of it"
             at += 1
         else:
             break
