@@ -273,7 +273,11 @@ class SourceBatch(NamedTuple):
 
 
 class Source(Protocol):
-    """Documents out of one kind of input. Picklable; pure: the same slice gives the same documents."""
+    """Documents out of one kind of input. Picklable; pure: the same slice gives the same documents.
+
+    A source whose record claims schemes has ``resolve(model) -> Sequence[str]``, which returns the files or
+    URLs behind what follows ``scheme:``, in order.
+    """
 
     def plan(self, path: str, *, slice_bytes: int) -> Sequence[Slice]:
         """Cut one input into slices of about ``slice_bytes``, a pure function of its content and options."""

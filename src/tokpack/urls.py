@@ -79,7 +79,7 @@ def open_input(path: str) -> BinaryIO:
     """
     with storage_errors(path):
         if not is_url(path):
-            return Path(path).open("rb")
+            return cast(BinaryIO, Path(path).open("rb", buffering=0))
         filesystem, name = open_filesystem(path)
         return cast(BinaryIO, filesystem.open(name, "rb"))
 

@@ -20,6 +20,7 @@ from tokpack.cli.console import (
 )
 from tokpack.encoding.convert import ConvertOptions
 from tokpack.encoding.convert import convert as convert_dataset
+from tokpack.encoding.transfer import delivered
 
 __all__ = ["convert"]
 
@@ -30,7 +31,9 @@ def convert(
         str,
         typer.Option("--format", "-f", help="Storage format: bin, npy, parquet, arrow, jsonl, megatron, …"),
     ] = ...,  # type: ignore[assignment]
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new dataset.")] = ...,  # type: ignore[assignment]
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder of the new dataset, or a URL to upload it to.")
+    ] = ...,  # type: ignore[assignment]
     dtype: Annotated[
         str | None, typer.Option(help="uint16 or uint32. Default: as it is.", show_default=False)
     ] = None,
@@ -75,11 +78,12 @@ def convert(
     columns = (TextColumn("converting"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = stderr()
     shown = console.is_terminal and not (quiet or as_json)
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+    bars = Progress(*columns, console=console, transient=True, disable=not shown)
+    with delivered(output, overwrite=overwrite) as folder, bars as bar:
         task = bar.add_task("convert", total=None)
         written = convert_dataset(
             dataset,
-            output,
+            folder,
             options,
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -29,6 +29,7 @@ from tokpack.encoding.job import Job, prepare
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.run import STDIN, Encoded, Listener, encode_job
 from tokpack.encoding.run import Progress as Done
+from tokpack.encoding.transfer import delivered
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import Engine, OnError, SourceOptions, Special, TextSplit
@@ -46,8 +47,8 @@ def encode(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Files, folders or quoted globs; `-` is standard input. Default: standard input if piped, "
-            "else `./data`.",
+            help="Files, folders, quoted globs or URLs; `-` is standard input. Default: standard input if "
+            "piped, else `./data`.",
             show_default=False,
         ),
     ] = None,
@@ -65,8 +66,14 @@ def encode(
         str, typer.Option("--format", "-f", help="Storage format: bin, npy, …", rich_help_panel=_OUTPUT)
     ] = "bin",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the dataset.", rich_help_panel=_OUTPUT)
-    ] = Path("tokenized"),
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the dataset, or a URL to upload it to (s3://bucket/name).",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = "tokenized",
     validation: Annotated[
         list[str] | None,
         typer.Option("--validation", help="Inputs of the validation split.", rich_help_panel=_DATA),
@@ -255,11 +262,11 @@ def encode(
         job = prepare(paths, options, validation=validation or [], splits=splits, plugins=discover())
         _show_estimate(job, workers or _cores(), as_json=as_json)
         return
-    with report:
+    with report, delivered(output, overwrite=overwrite) as folder:
         encoded = encode_job(
             paths,
             options,
-            output=output,
+            output=folder,
             validation=validation or [],
             splits=splits,
             executor=executor,
@@ -363,7 +370,7 @@ class _Report:
             )
 
 
-def _show_result(encoded: Encoded, output: Path) -> None:
+def _show_result(encoded: Encoded, output: str) -> None:
     manifest = encoded.manifest
     rows = [
         (

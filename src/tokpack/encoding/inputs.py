@@ -13,7 +13,9 @@ from pathlib import Path
 from tokpack.encoding.options import TRAIN, VALIDATION
 from tokpack.errors import StorageError, UsageError
 from tokpack.plugins import Registry
-from tokpack.specs import SourceSpec
+from tokpack.protocols import SourceOptions
+from tokpack.specs import SourceSpec, load
+from tokpack.urls import expand, input_size, is_url
 
 __all__ = ["InputFile", "find_inputs", "natural_key"]
 
@@ -29,7 +31,6 @@ class InputFile:
     kind: str
     split: str
     size_bytes: int
-    modified_ns: int
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -46,7 +47,7 @@ def find_inputs(
     input_format: str | None = None,
     sources: Registry[SourceSpec],
 ) -> list[InputFile]:
-    """Expand files, folders and globs of every split, in natural order within each argument.
+    """Expand files, folders, globs, URLs and references of every split, in natural order per argument.
 
     A file named for another split is left out of ``train``, so that it never sits in both.
 
@@ -62,22 +63,37 @@ def find_inputs(
             wanted.setdefault(name, []).extend(patterns)
     paths = {split: _expand(patterns, sources, input_format) for split, patterns in wanted.items()}
     held_out = {os.path.realpath(path) for split, found in paths.items() if split != TRAIN for path in found}
-    paths[TRAIN] = [path for path in paths[TRAIN] if os.path.realpath(path) not in held_out]
-    found = [(split, path) for split, listed in paths.items() for path in listed]
+    paths[TRAIN] = {
+        path: kind for path, kind in paths[TRAIN].items() if os.path.realpath(path) not in held_out
+    }
+    found = [(split, path, kind) for split, listed in paths.items() for path, kind in listed.items()]
     if not found:
         raise UsageError(
             f"no input in {', '.join(map(str, inputs)) or 'nothing'}; name files that end in one of: "
             f"{', '.join(_suffixes(sources))}"
         )
-    names = _names([path for _, path in found])
+    names = _names([path for _, path, _ in found])
     return [
-        _input_file(path, names[path], input_format or _kind(path, sources), split) for split, path in found
+        _input_file(path, names[path], kind or input_format or _kind(path, sources), split)
+        for split, path, kind in found
     ]
 
 
-def _expand(patterns: Iterable[str], sources: Registry[SourceSpec], input_format: str | None) -> list[str]:
-    found: dict[str, None] = {}
+def _expand(
+    patterns: Iterable[str], sources: Registry[SourceSpec], input_format: str | None
+) -> dict[str, str | None]:
+    """Return paths and URLs in order, each with the source that a reference asked for, if any."""
+    schemes = {scheme: spec for spec in sources.values() for scheme in spec.schemes}
+    found: dict[str, str | None] = {}
     for pattern in patterns:
+        scheme, _, rest = pattern.partition(":")
+        if is_url(pattern):
+            found |= dict.fromkeys(_remote(pattern, sources, input_format))
+            continue
+        if scheme in schemes and not Path(pattern).exists():
+            spec = schemes[scheme]
+            found |= dict.fromkeys(load(spec.open)(SourceOptions()).resolve(rest), spec.name)
+            continue
         matches = [pattern]
         if _MAGIC.search(pattern) and not Path(pattern).exists():
             matches = sorted(glob.glob(pattern, recursive=True), key=natural_key)  # noqa: PTH207
@@ -86,11 +102,27 @@ def _expand(patterns: Iterable[str], sources: Registry[SourceSpec], input_format
         for match in matches:
             listed = _walk(match, sources, input_format) if Path(match).is_dir() else [match]
             found |= dict.fromkeys(listed)
-    return list(found)
+    return found
+
+
+def _remote(url: str, sources: Registry[SourceSpec], input_format: str | None) -> list[str]:
+    """Expand a URL: the file it names, what its pattern matches, or what a folder holds that can be read."""
+    found = expand(url)
+    if not found:
+        raise StorageError(f"nothing is there at {url}; check the address and quote the pattern")
+    if found == [url]:
+        return found
+    if not _MAGIC.search(url):
+        found = [name for name in found if name.endswith(_wanted(sources, input_format))]
+    return sorted(found, key=natural_key)
+
+
+def _wanted(sources: Registry[SourceSpec], input_format: str | None) -> tuple[str, ...]:
+    return sources[input_format].suffixes if input_format else tuple(_suffixes(sources))
 
 
 def _walk(directory: str, sources: Registry[SourceSpec], input_format: str | None) -> list[str]:
-    suffixes = sources[input_format].suffixes if input_format else tuple(_suffixes(sources))
+    suffixes = _wanted(sources, input_format)
     found = []
     for folder, folders, files in os.walk(directory):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -121,12 +153,22 @@ def _kind(path: str, sources: Registry[SourceSpec]) -> str:
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
     """Name each file relative to the inputs' common folder: independent of where that folder lies."""
-    absolute = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100 (links are kept as they are)
+    # Links are kept as they are. URLs have a common folder of their own.
+    local = {path: os.path.abspath(path) for path in paths if not is_url(path)}  # noqa: PTH100
+    remote = {path: "/" + path.replace("://", "/").replace("//", "/") for path in paths if is_url(path)}
+    return _relative(local) | _relative(remote)
+
+
+def _relative(absolute: Mapping[str, str]) -> dict[str, str]:
+    if not absolute:
+        return {}
     common = os.path.commonpath([os.path.dirname(path) for path in absolute.values()])  # noqa: PTH120
     return {path: Path(os.path.relpath(full, common)).as_posix() for path, full in absolute.items()}
 
 
 def _input_file(path: str, name: str, kind: str, split: str) -> InputFile:
+    if is_url(path):
+        return InputFile(path, name, kind, split, input_size(path))
     try:
         status = Path(path).stat()
         with Path(path).open("rb"):
@@ -137,4 +179,4 @@ def _input_file(path: str, name: str, kind: str, split: str) -> InputFile:
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{path} is not a regular file; pipe it in instead: tokpack encode < {path}")
-    return InputFile(path, name, kind, split, status.st_size, status.st_mtime_ns)
+    return InputFile(path, name, kind, split, status.st_size)

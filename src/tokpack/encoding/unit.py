@@ -25,6 +25,7 @@ from tokpack.encoding.plan import Unit
 from tokpack.errors import DamagedError, DocumentError, SpecialTokenError, StorageError
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, Tokenizer
 from tokpack.tokenizers.boundaries import with_boundaries
+from tokpack.urls import open_input
 
 __all__ = ["QUARANTINE", "UnitRecord", "UnitWork", "encode_documents", "held_out_documents", "slice_digest"]
 
@@ -220,13 +221,13 @@ def slice_digest(part: Slice) -> str:
     digest = hashlib.sha256()
     left = part.byte_stop - part.byte_start
     try:
-        with Path(part.path).open("rb", buffering=0) as file:
+        with open_input(part.path) as file:
             file.seek(part.byte_start)
             while left and (block := file.read(min(left, 1 << 20))):
                 digest.update(block)
                 left -= len(block)
     except OSError as error:
-        raise StorageError(f"cannot read {part.path}: {error.strerror}") from error
+        raise StorageError(f"cannot read {part.path}: {error.strerror or error}") from error
     if left:
         raise StorageError(f"{part.path} became shorter while it was read; run again when it is complete")
     return digest.hexdigest()

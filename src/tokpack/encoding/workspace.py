@@ -7,6 +7,7 @@ the final directory.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,8 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
         LockedError: another process works there.
         StorageError: the folder cannot be made.
     """
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(output)):  # a Path has only one of a URL's slashes
+        raise UsageError(f"{output} is no folder; make the dataset in one, then: tokpack copy FOLDER URL")
     output = Path(output.absolute())
     if output.exists() and not overwrite:
         raise UsageError(
