@@ -17,8 +17,8 @@ from tokpack.plugins import discover
 from tokpack.protocols import SourceOptions
 from tokpack.train.config import expand, merge
 from tokpack.train.folder import RunFolder
+from tokpack.train.layers import layered
 from tokpack.train.loop import Outcome, train
-from tokpack.train.resolve import layered
 from tokpack.train.runs import Run, open_run
 from tokpack.train.signals import StopRequest
 

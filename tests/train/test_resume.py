@@ -348,7 +348,7 @@ def test_a_folder_is_one_runs_at_a_time(start: Start, finish: Finish) -> None:
 
 
 def test_code_named_by_a_folder_is_not_loaded(start: Start, finish: Finish) -> None:
-    from tokpack.train.resolve import without_factory
+    from tokpack.train.layers import without_factory
 
     with pytest.raises(UsageError, match=r"--set model.factory=os:system"):
         without_factory({"model": {"factory": "os:system"}}, "", where=Path("runs/x"))

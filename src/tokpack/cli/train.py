@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokpack.cli.console import format_count, format_seconds, stderr
+from tokpack.dataset.store import open_dataset
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.train.signals import StopRequest
@@ -162,9 +163,7 @@ def _open(
 ) -> Run:
     """Lay the settings over each other: saved ones, a file, flags; then build the run."""
     from tokpack.train.config import expand, merge, nest, parse_assignment, read_toml
-    from tokpack.train.folder import RunFolder
-    from tokpack.train.resolve import layered, without_factory
-    from tokpack.train.runs import open_run
+    from tokpack.train.layers import layered, without_factory
 
     asked = merge(*(nest(name, value) for name, value in flags.items() if value is not None))
     asked = merge(asked, *(nest("data.sampler_options", parse_assignment(text)) for text in sampler_options))
@@ -172,14 +171,24 @@ def _open(
     if trackers:
         asked = merge(asked, nest("log.trackers", ["console", "jsonl", "csv", *trackers]))
     layers = [read_toml(config)] if config is not None else []
-    origin = str(config) if config is not None else "the command line"
-    if resume is None:
-        return open_run(layered([*layers, asked], origin=origin), discover())
-    folder = RunFolder.open(resume)
-    if "preset" in asked:
-        raise UsageError("--preset and --resume exclude each other; a run keeps its model")
-    saved = without_factory(folder.values(), asked.get("model", {}).get("factory", ""), where=resume)
-    return open_run(layered([saved, *layers, asked], origin=origin), discover(), resume=folder)
+    saved: Mapping[str, Any] = {}
+    folder = None
+    if resume is not None:
+        from tokpack.train.folder import RunFolder
+
+        folder = RunFolder.open(resume)
+        if "preset" in asked:
+            raise UsageError("--preset and --resume exclude each other; a run keeps its model")
+        saved = without_factory(folder.values(), asked.get("model", {}).get("factory", ""), where=resume)
+    settings = layered([saved, *layers, asked], origin=str(config or "the command line"))
+    plugins = discover()
+    open_dataset(settings.data.dataset, plugins=plugins)
+    plugins.samplers[settings.data.sampler]
+
+    # From here on torch is needed, which takes seconds to import: every quick look is behind us.
+    from tokpack.train.runs import open_run
+
+    return open_run(settings, plugins, resume=folder)
 
 
 def _introduce(run: Run) -> None:

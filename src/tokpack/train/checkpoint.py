@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tokpack.errors import DamagedError, MismatchError, StorageError
+from tokpack.train.durable import sync, write_json
 
 __all__ = ["Checkpoint", "Checkpoints", "compare_identity", "export_weights", "load_checkpoint"]
 
@@ -129,7 +129,7 @@ class Checkpoints:
             if final.exists():  # the same step again, after a resume: equal in content
                 self._remove(final)
             partial.rename(final)
-            _sync(self.directory)
+            sync(self.directory)
             if best:
                 write_json(self.directory / "best.json", {"step": checkpoint.step})
             self._prune()
@@ -160,11 +160,11 @@ def _write_files(checkpoint: Checkpoint, directory: Path) -> None:
     write_json(directory / "state.json", checkpoint.state)
     files = {}
     for path in sorted(directory.iterdir()):
-        _sync(path)
+        sync(path)
         files[path.name] = {"size_bytes": path.stat().st_size, "sha256": _sha256(path)}
     index = {"version": _VERSION, "step": checkpoint.step, "files": files}
     write_json(directory / "checkpoint.json", index)
-    _sync(directory)
+    sync(directory)
 
 
 def load_checkpoint(run: Path, which: str = "last") -> Checkpoint:
@@ -262,18 +262,10 @@ def export_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, partial)
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
     except (OSError, RuntimeError) as error:
         raise StorageError(f"cannot write {path}: {error}") from error
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON, complete or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    _sync(partial)
-    partial.replace(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -295,11 +287,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

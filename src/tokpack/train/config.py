@@ -246,7 +246,27 @@ def _all_keys() -> list[str]:
     return keys
 
 
+#: What other trainers call these settings.
+_ELSEWHERE = {
+    "learning_rate": "optim.lr",
+    "max_lr": "optim.lr",
+    "grad_clip": "optim.clip",
+    "max_steps": "train.max_iters",
+    "block_size": "data.seq_len",
+    "context_length": "data.seq_len",
+    "n_layer": "model.num_layers",
+    "n_head": "model.num_heads",
+    "n_embd": "model.hidden_size",
+    "eval_interval": "eval.every",
+    "log_interval": "log.every",
+    "warmup_iters": "schedule.warmup",
+    "warmup_steps": "schedule.warmup",
+}
+
+
 def _unknown(name: str, known: list[str], origin: str) -> str:
+    if (ours := _ELSEWHERE.get(name.rpartition(".")[2])) is not None:
+        return f"unknown setting {name!r} in {origin}; did you mean {ours!r}?"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close:  # the right key in the wrong section
         last = name.rpartition(".")[2]

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -176,29 +176,32 @@ def check_memory(settings: Settings, config: ModelConfig, compute: Compute) -> i
     Raises:
         UsageError: it is more than the device has free; says what to change.
     """
-    parts = estimate_bytes(settings, config, compute.dtype)
-    if settings.train.parallel == "fsdp":
-        for name in ("weights", "gradients", "optimizer"):
-            parts[name] //= compute.world_size
+    parts = _bytes_per_device(settings, config, compute)
     total, free = sum(parts.values()), available_bytes(compute.device)
     if free is None or total <= free:
         return total
-    fixed = parts["weights"] + parts["gradients"] + parts["optimizer"]
     advice = ["a smaller --preset"]
+    spared = replace(settings, train=replace(settings.train, activation_checkpointing=True))
+    if sum(_bytes_per_device(spared, config, compute).values()) <= free:
+        advice.insert(0, "--set train.activation_checkpointing=true")
+    fixed = parts["weights"] + parts["gradients"] + parts["optimizer"]
     per_row = (total - fixed) / settings.data.batch_size
     if (rows := int((free - fixed) / per_row)) >= 1:
-        rows = 1 << int(math.log2(rows))
-        world = compute.world_size
-        whole = settings.data.global_batch_size or settings.data.batch_size * world
-        advice = [f"--batch-size {rows} --set data.global_batch_size={whole}"]
-        advice += (
-            [] if settings.train.activation_checkpointing else ["--set train.activation_checkpointing=true"]
-        )
+        whole = settings.data.global_batch_size or settings.data.batch_size * compute.world_size
+        advice.insert(0, f"--batch-size {1 << int(math.log2(rows))} --set data.global_batch_size={whole}")
     shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
     raise UsageError(
         f"this needs about {total / 2**30:.1f} GiB ({shown}), and {compute.device} has "
         f"{free / 2**30:.1f} GiB free; use {' or '.join(advice)}"
     )
+
+
+def _bytes_per_device(settings: Settings, config: ModelConfig, compute: Compute) -> dict[str, int]:
+    parts = estimate_bytes(settings, config, compute.dtype)
+    if settings.train.parallel == "fsdp":
+        for name in ("weights", "gradients", "optimizer"):
+            parts[name] //= compute.world_size
+    return parts
 
 
 def peak_flops(compute: Compute) -> tuple[float, str]:

@@ -24,8 +24,8 @@ from tokpack.plugins import Plugins
 from tokpack.protocols import Tokenizer, TokenizerOptions
 from tokpack.references import Reference
 from tokpack.specs import load
-from tokpack.train.checkpoint import write_json
 from tokpack.train.config import Settings, dump_toml, read_toml
+from tokpack.train.durable import write_json
 
 __all__ = ["RunFolder"]
 

@@ -15,8 +15,8 @@ from tokpack.tokenizers.probe import identify
 from tokpack.train.checkpoint import load_checkpoint
 from tokpack.train.config import Settings
 from tokpack.train.folder import RunFolder
+from tokpack.train.layers import layered, without_factory
 from tokpack.train.objective import build_model, check_weights, load_weights
-from tokpack.train.resolve import layered, without_factory
 
 __all__ = ["Trained", "open_trained"]
 

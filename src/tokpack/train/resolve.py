@@ -1,56 +1,18 @@
-"""From layers of settings to one in which nothing is left open, checked against the dataset."""
+"""Settings in which nothing is left open, checked against the dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.errors import UsageError
-from tokpack.train.config import Settings, merge, settings_from
+from tokpack.train.config import Settings
 from tokpack.train.model import complete
-from tokpack.train.presets import preset_values
 
-__all__ = ["check_ids", "complete_settings", "identity_of", "layered", "open_split", "without_factory"]
+__all__ = ["check_ids", "complete_settings", "identity_of", "open_split"]
 
 _EVERY = 250  # steps between evaluations, and between checkpoints, unless said otherwise
-
-
-def layered(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings") -> Settings:
-    """Merge layers of settings, the later winning, over the preset that they name.
-
-    Without a preset and a model of their own the device decides: `tiny` for a CPU, `small` for CUDA.
-
-    Raises:
-        UsageError: a setting or preset that does not exist, or a value of the wrong kind.
-    """
-    values = merge(*layers)
-    settings_from(values, origin=origin)  # mistakes first, in the user's own words
-    preset = str(values.get("preset", ""))
-    if not preset and "model" not in values:
-        device = str(values.get("train", {}).get("device", "auto"))
-        on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-        preset = "small" if on_cuda else "tiny"
-    return settings_from(merge(preset_values(preset) if preset else {}, values), origin=origin)
-
-
-def without_factory(values: Mapping[str, Any], allowed: str, *, where: Path) -> Mapping[str, Any]:
-    """Return saved settings; code that they name is only used where the user names it again.
-
-    Raises:
-        UsageError: they name other code than ``allowed``.
-    """
-    named = dict(values.get("model", {})).get("factory", "")
-    if named and named != allowed:
-        raise UsageError(
-            f"{where} was trained with the model of {named!r}; if you trust that code, name it again: "
-            f"--set model.factory={named}"
-        )
-    return values
 
 
 def open_split(dataset: Dataset, split: str) -> ShardStore:

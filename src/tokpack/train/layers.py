@@ -1,0 +1,51 @@
+"""Settings from several places, laid over each other. Imports no torch, so that mistakes show at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokpack.errors import UsageError
+from tokpack.train.config import Settings, merge, settings_from
+from tokpack.train.presets import preset_values
+
+__all__ = ["layered", "without_factory"]
+
+
+def layered(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings") -> Settings:
+    """Merge layers of settings, the later winning, over the preset that they name.
+
+    Without a preset and a model of their own the device decides: `tiny` for a CPU, `small` for CUDA.
+
+    Raises:
+        UsageError: a setting or preset that does not exist, or a value of the wrong kind.
+    """
+    values = merge(*layers)
+    settings_from(values, origin=origin)  # mistakes first, in the user's own words
+    preset = str(values.get("preset", ""))
+    if not preset and "model" not in values:
+        device = str(values.get("train", {}).get("device", "auto"))
+        preset = "small" if device.startswith("cuda") or (device == "auto" and _has_cuda()) else "tiny"
+    return settings_from(merge(preset_values(preset) if preset else {}, values), origin=origin)
+
+
+def without_factory(values: Mapping[str, Any], allowed: str, *, where: Path) -> Mapping[str, Any]:
+    """Return saved settings; code that they name is only used where the user names it again.
+
+    Raises:
+        UsageError: they name other code than ``allowed``.
+    """
+    named = dict(values.get("model", {})).get("factory", "")
+    if named and named != allowed:
+        raise UsageError(
+            f"{where} was trained with the model of {named!r}; if you trust that code, name it again: "
+            f"--set model.factory={named}"
+        )
+    return values
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
