@@ -195,12 +195,10 @@ class Batch:
 
     def position_ids(self) -> NDArray[np.int32]:
         """Return positions that restart at 0 in every segment, int32 (rows, seq_len)."""
-        columns = np.arange(self.seq_len, dtype=np.int32)
-        if self.segment_ids is None:
-            return np.broadcast_to(columns, (len(self), self.seq_len))
-        starts = np.where(self._segment_starts(), columns, 0)
-        positions: NDArray[np.int32] = columns - np.maximum.accumulate(starts, axis=1, dtype=np.int32)
-        return positions
+        bounds = self.cu_seqlens()
+        begins = np.repeat(bounds[:-1], np.diff(bounds))
+        positions = np.arange(len(begins), dtype=np.int32) - begins
+        return positions.reshape(len(self), self.seq_len)
 
     def cu_seqlens(self) -> NDArray[np.int32]:
         """Return where segments begin in the flattened ``input_ids``, and their end: int32 (segments + 1,).
@@ -208,17 +206,18 @@ class Batch:
         No segment crosses a row; a run of padding counts as one. This is the form that attention over
         variable lengths takes (``flash_attn_varlen_func``, ``torch.nn.attention.varlen``).
         """
-        size = len(self) * self.seq_len
+        rows, width = self.tokens.shape
+        size = rows * self.seq_len
         if self.segment_ids is None:
             return np.arange(0, size + 1, self.seq_len, dtype=np.int32)
-        starts = np.flatnonzero(self._segment_starts())
-        bounds = np.empty(len(starts) + 1, dtype=np.int32)
-        bounds[:-1], bounds[-1] = starts, size
+        # One comparison over all rows at once, label column included, is quicker than one without it.
+        flat = self.segment_ids.reshape(-1)
+        begins = np.empty((rows, width), dtype=np.bool_)
+        np.not_equal(flat[1:], flat[:-1], out=begins.reshape(-1)[1:])
+        begins[:, 0] = True
+        begins[:, -1] = False
+        places = np.flatnonzero(begins)
+        bounds = np.empty(len(places) + 1, dtype=np.int32)
+        bounds[:-1] = places - places // width  # each row before has one column more than input_ids
+        bounds[-1] = size
         return bounds
-
-    def _segment_starts(self) -> NDArray[np.bool_]:
-        assert self.segment_ids is not None
-        starts = np.empty((len(self), self.seq_len), dtype=np.bool_)
-        starts[:, 0] = True
-        np.not_equal(self.segment_ids[:, 1:-1], self.segment_ids[:, :-2], out=starts[:, 1:])
-        return starts

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class ArrayStore:
         tokenizer_fingerprint: str = "",
     ) -> None:
         self._tokens = tokens
+        self._windows = _Windows(tokens)
         self.offsets = np.array([0, len(tokens)], dtype=np.int64) if offsets is None else offsets
         self.vocab_size = vocab_size
         self.tokenizer_fingerprint = tokenizer_fingerprint
@@ -71,30 +72,38 @@ class ArrayStore:
 
     def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
         """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
-        _gather(self._tokens, starts, out)
+        self._windows.gather(starts, out)
 
 
-def _gather(tokens: TokenArray, starts: NDArray[np.int64], out: TokenArray) -> None:
-    """Copy windows of one contiguous array at the speed of memcpy.
+class _Windows:
+    """Windows of one contiguous array, copied at the speed of memcpy.
 
-    Each window is one opaque item of an overlapping view, so NumPy's index copies it with one memcpy.
+    Each window is one opaque item of an overlapping view, so NumPy's index copies it with one memcpy, and
+    checks that it ends inside. The view is kept, since at 20 us per batch every call into NumPy counts.
     """
-    length = out.shape[1]
-    if not len(starts):
-        return
-    if int(starts.min()) < 0 or int(starts.max()) + length > len(tokens):
-        raise IndexError(f"a window of {length:,} tokens reaches outside of the {len(tokens):,} stored")
-    window = np.dtype((np.void, length * tokens.itemsize))
-    windows = np.ndarray((len(tokens) - length + 1,), window, buffer=tokens, strides=(tokens.itemsize,))
-    out.view(window)[:, 0] = windows[starts]
+
+    def __init__(self, tokens: TokenArray) -> None:
+        self._tokens = tokens
+        self._kept: tuple[int, np.dtype[Any], NDArray[Any]] = (0, tokens.dtype, tokens)
+
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
+        length, window, windows = self._kept
+        if length != out.shape[1]:
+            length, window, windows = self._kept = self._view(out.shape[1])
+        if len(starts) and np.minimum.reduce(starts) < 0:
+            raise IndexError(f"a window starts at {starts.min():,}, before the first token")
+        out.view(window)[:, 0] = windows[starts]
+
+    def _view(self, length: int) -> tuple[int, np.dtype[Any], NDArray[Any]]:
+        item_bytes = self._tokens.itemsize
+        window = np.dtype((np.void, length * item_bytes))
+        count = max(len(self._tokens) - length + 1, 0)
+        return length, window, np.ndarray((count,), window, self._tokens, strides=(item_bytes,))
 
 
-def _gather_from(reader: FormatReader, starts: NDArray[np.int64], out: TokenArray) -> None:
-    """Copy windows of one shard; a shard that is several arrays has a way of its own."""
-    if (gather := getattr(reader, "gather", None)) is not None:
-        gather(starts, out)
-        return
-    _gather(reader.read(0, len(reader)), starts, out)
+class _Gathers(Protocol):
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None: ...
 
 
 class ShardStore:
@@ -107,6 +116,7 @@ class ShardStore:
         self._starts = _starts([shard.tokens for shard in split.shards])
         self._documents = _starts([shard.documents for shard in split.shards])
         self._readers: list[FormatReader | None] = [None] * len(split.shards)
+        self._windows: list[_Gathers | None] = [None] * len(split.shards)
         self.name = name
         self.fingerprint = split.digest
 
@@ -248,7 +258,7 @@ class ShardStore:
     def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
         """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
         if len(self._shards) == 1:
-            _gather_from(self.reader(0), starts, out)
+            self._gatherer(0).gather(starts, out)
             return
         length = out.shape[1]
         edges = np.asarray(self._starts, dtype=np.int64)
@@ -257,10 +267,19 @@ class ShardStore:
         for index in np.unique(shards[inside]).tolist():
             rows = np.flatnonzero(inside & (shards == index))
             part = np.empty((len(rows), length), self.dtype)
-            _gather_from(self.reader(index), starts[rows] - edges[index], part)
+            self._gatherer(index).gather(starts[rows] - edges[index], part)
             out[rows] = part
         for row in np.flatnonzero(~inside).tolist():  # the few that lie across two shards
             out[row] = self.read(int(starts[row]), int(starts[row]) + length)
+
+    def _gatherer(self, index: int) -> _Gathers:
+        """Return what copies windows out of a shard; a reader of several arrays has a way of its own."""
+        if (windows := self._windows[index]) is None:
+            reader = self.reader(index)
+            own = hasattr(reader, "gather")
+            windows = cast(_Gathers, reader) if own else _Windows(reader.read(0, len(reader)))
+            self._windows[index] = windows
+        return windows
 
 
 def shard_batches(
