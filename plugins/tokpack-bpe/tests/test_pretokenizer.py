@@ -7,6 +7,7 @@ import random
 
 import pytest
 from tokenizers import Regex, pre_tokenizers
+from tokpack_bpe_generators import documents
 
 from tokpack_bpe import _native
 from tokpack_bpe.patterns import PATTERNS
@@ -64,3 +65,21 @@ def test_random_texts_split_as_the_reference_splits_them(name: str) -> None:
 @pytest.mark.parametrize("name", REFERENCES)
 def test_empty_text_has_no_pretoken(name: str) -> None:
     assert _native.pretoken_starts(b"", name) == []
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize(
+    "count", [pytest.param(4_000, id="4k"), pytest.param(400_000, id="400k", marks=pytest.mark.nightly)]
+)
+def test_bits_and_characters_give_the_same(name: str, count: int) -> None:
+    """Texts of several blocks, so that everything that crosses from one to the next is met."""
+    draw = random.Random(count)
+    pieces: list[str] = []
+    for piece in documents(count, seed=count):
+        pieces.append(piece)
+        if draw.random() < 0.4:
+            text = "".join(pieces)
+            assert native_pieces(name, text, scalar=False) == native_pieces(name, text, scalar=True), ascii(
+                text
+            )
+            pieces.clear()
