@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from tokpack.batches import Batch
 from tokpack.dataset.store import ArrayStore
 from tokpack.errors import DamagedError, MismatchError, UsageError
-from tokpack.loader import Loader, Share, open_loader
+from tokpack.loader import HostSlot, Loader, Share, open_loader, populate
+from tokpack.loader.populate import fits_in_memory
+from tokpack.samplers.mixture import Mixture
 from tokpack.samplers.random_block import RandomBlock
 from tokpack.samplers.sliding_window import SlidingWindow
 
@@ -246,6 +249,70 @@ def test_a_batch_is_not_touched_before_the_next_is_asked_for() -> None:
         threading.Event().wait(0.001)
         assert np.array_equal(tokens, before)
     loader.close()
+
+
+class SlotInFlight(HostSlot):
+    """A slot whose memory a device still reads after it was handed out, until told that it has done."""
+
+    made: ClassVar[list[SlotInFlight]] = []
+
+    def __init__(self, rows: int, sampler: RandomBlock) -> None:
+        super().__init__(rows, sampler)
+        self.read = threading.Event()
+        self.read.set()
+        self.made.append(self)
+
+    def wait(self) -> None:
+        assert self.read.wait(30)
+
+    def hand_out(self) -> Batch:
+        self.read.clear()
+        return super().hand_out()
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 3])
+def test_a_slot_is_not_refilled_while_the_device_reads_it(prefetch: int) -> None:
+    SlotInFlight.made.clear()
+    loader = Loader(sampler_of(), Share(4, 4), new_slot=SlotInFlight, prefetch=prefetch)
+    in_flight = []
+    for _ in range(prefetch + 1):  # as many as there are slots: the host is far ahead of the device
+        tokens = next(loader).tokens
+        in_flight.append((tokens, tokens.copy()))
+    threading.Event().wait(0.05)
+    for tokens, before in in_flight:
+        assert np.array_equal(tokens, before)
+    for slot in SlotInFlight.made:
+        slot.read.set()
+    assert len({id(next(loader).tokens), *(id(tokens) for tokens, _ in in_flight)}) == prefetch + 1
+    for slot in SlotInFlight.made:
+        slot.read.set()
+    loader.close()
+
+
+def test_a_mixture_resumes_and_refuses_other_weights() -> None:
+    def opened(weights: dict[str, float], prefetch: int = 2) -> Loader[Batch]:
+        samplers = {"a": sampler_of(), "b": RandomBlock(store_of(400, seed=3), seq_len=SEQ_LEN)}
+        return open_loader(Mixture(samplers, weights), batch_size=6, prefetch=prefetch)
+
+    first = opened({"a": 0.7, "b": 0.3})
+    list(itertools.islice(first, 9))
+    state = json.loads(json.dumps(first.state_dict()))
+    assert len(json.dumps(state)) <= 512
+    second = opened({"a": 7, "b": 3}, prefetch=0)
+    second.load_state_dict(state)
+    for _ in range(20):
+        assert np.array_equal(next(first).tokens, next(second).tokens)
+    first.close()
+    with pytest.raises(MismatchError, match="weights was '7:3' and is '1:1'"):
+        opened({"a": 1, "b": 1}).load_state_dict(state)
+
+
+def test_populate_touches_mapped_stores_only() -> None:
+    store = store_of()
+    assert populate(store) == 6000
+    assert fits_in_memory(store)
+    store.memory_mapped = False
+    assert populate(store) == 0
 
 
 def prefetch_threads() -> int:
