@@ -40,9 +40,9 @@ class TokenizerConformance:
     #: Which engine is under test, as in `TokenizerOptions`.
     options: ClassVar[TokenizerOptions] = TokenizerOptions()
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer under test."""
+        """The tokenizer under test; opened once, since that may take a second."""
         return open_tokenizer(self.reference, options=self.options)
 
     @pytest.fixture
