@@ -34,6 +34,10 @@ VOCAB_SIZES = (10_000, 32_000)
 
 #: What a trainer gives back: its tokens made by merging, in order, as far as it tells.
 Tokens = Sequence[bytes]
+#: Trains on a file, to so many ids, on so many cores.
+Train = Callable[[Path, int, int], Tokens]
+
+# Each function below imports its library and returns what is timed.
 
 
 def documents(path: Path) -> Iterator[str]:
@@ -46,75 +50,97 @@ def documents(path: Path) -> Iterator[str]:
     yield rest
 
 
-def tokpack(path: Path, vocab_size: int, cores: int) -> Tokens:
+def tokpack() -> Train:
     from tokpack.encoding.inputs import find_inputs
     from tokpack.plugins import discover
     from tokpack.protocols import SourceOptions, TrainingOptions
+    from tokpack.sources import text  # noqa: F401 (what the plugin host would import on first use)
     from tokpack.tokenizers.corpus import Corpus
     from tokpack_bpe.train import train_vocabulary
 
     plugins = discover()
-    corpus = Corpus(find_inputs([str(path)], sources=plugins.sources), SourceOptions(), plugins=plugins)
-    options = TrainingOptions(vocab_size=vocab_size, tie_rule="hf", workers=cores)
-    return train_vocabulary(corpus, options).tokens[256:]
+
+    def train(path: Path, vocab_size: int, cores: int) -> Tokens:
+        corpus = Corpus(find_inputs([str(path)], sources=plugins.sources), SourceOptions(), plugins=plugins)
+        options = TrainingOptions(vocab_size=vocab_size, tie_rule="hf", workers=cores)
+        return train_vocabulary(corpus, options).tokens[256:]
+
+    return train
 
 
-def hugging_face(path: Path, vocab_size: int, cores: int) -> Tokens:
+def hugging_face() -> Train:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[SEPARATOR], initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(documents(path), trainer)
-    spelled = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])[257:]
-    byte_of = _bytes_of_characters()
-    return [bytes(byte_of[character] for character in token) for token, _ in spelled]
-
-
-def gigatoken(path: Path, vocab_size: int, cores: int) -> Tokens:
-    import gigatoken
-
-    _, merges = gigatoken.train_bpe(path, vocab_size, [SEPARATOR], separator=SEPARATOR.encode())
-    return [left + right for left, right in merges]
-
-
-def rustbpe(path: Path, vocab_size: int, cores: int) -> Tokens:
-    import rustbpe
-
-    tokenizer = rustbpe.Tokenizer()
-    tokenizer.train_from_iterator(documents(path), vocab_size - 1, pattern=GPT2)
-    ranks = tokenizer.get_mergeable_ranks()
-    return [bytes(token) for token, _ in sorted(ranks, key=lambda item: item[1])][256:]
-
-
-def bpeasy(path: Path, vocab_size: int, cores: int) -> Tokens:
-    import bpeasy
-
-    ranks = bpeasy.train_bpe(documents(path), GPT2, 1024, vocab_size - 1)
-    return sorted(ranks, key=ranks.__getitem__)[256:]
-
-
-def sentencepiece(path: Path, vocab_size: int, cores: int) -> Tokens:
-    import sentencepiece
-
-    with tempfile.TemporaryDirectory() as folder:
-        sentencepiece.SentencePieceTrainer.train(
-            input=str(path),
-            model_prefix=f"{folder}/model",
-            model_type="bpe",
+    def train(path: Path, vocab_size: int, cores: int) -> Tokens:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
-            byte_fallback=True,
-            max_sentence_length=1 << 20,
-            num_threads=cores,
-            minloglevel=2,
+            special_tokens=[SEPARATOR],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
         )
-    return []
+        tokenizer.train_from_iterator(documents(path), trainer)
+        spelled = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])[257:]
+        byte_of = _bytes_of_characters()
+        return [bytes(byte_of[character] for character in token) for token, _ in spelled]
+
+    return train
 
 
-TRAINERS: dict[str, Callable[[Path, int, int], Tokens]] = {
+def gigatoken() -> Train:
+    import gigatoken as library
+
+    def train(path: Path, vocab_size: int, cores: int) -> Tokens:
+        _, merges = library.train_bpe(path, vocab_size, [SEPARATOR], separator=SEPARATOR.encode())
+        return [left + right for left, right in merges]
+
+    return train
+
+
+def rustbpe() -> Train:
+    import rustbpe as library
+
+    def train(path: Path, vocab_size: int, cores: int) -> Tokens:
+        tokenizer = library.Tokenizer()
+        tokenizer.train_from_iterator(documents(path), vocab_size - 1, pattern=GPT2)
+        ranks = tokenizer.get_mergeable_ranks()
+        return [bytes(token) for token, _ in sorted(ranks, key=lambda item: item[1])][256:]
+
+    return train
+
+
+def bpeasy() -> Train:
+    import bpeasy as library
+
+    def train(path: Path, vocab_size: int, cores: int) -> Tokens:
+        ranks = library.train_bpe(documents(path), GPT2, 1024, vocab_size - 1)
+        return sorted(ranks, key=ranks.__getitem__)[256:]
+
+    return train
+
+
+def sentencepiece() -> Train:
+    import sentencepiece as library
+
+    def train(path: Path, vocab_size: int, cores: int) -> Tokens:
+        with tempfile.TemporaryDirectory() as folder:
+            library.SentencePieceTrainer.train(
+                input=str(path),
+                model_prefix=f"{folder}/model",
+                model_type="bpe",
+                vocab_size=vocab_size,
+                byte_fallback=True,
+                max_sentence_length=1 << 20,
+                num_threads=cores,
+                minloglevel=2,
+            )
+        return []  # its rules are others: there is nothing to compare
+
+    return train
+
+
+TRAINERS: dict[str, Callable[[], Train]] = {
     "tokpack": tokpack,
     "tokenizers": hugging_face,
     "gigatoken": gigatoken,
@@ -134,8 +160,9 @@ def measure_here(name: str, path: Path, vocab_size: int, cores: int) -> dict[str
     """Run one trainer in this process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
     os.environ["RAYON_NUM_THREADS"] = str(cores)
+    train = TRAINERS[name]()
     wall, cpu = time.perf_counter(), time.process_time()
-    tokens = TRAINERS[name](path, vocab_size, cores)
+    tokens = train(path, vocab_size, cores)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "wall_s": wall,

@@ -68,8 +68,8 @@ class TrainerWords {
     std::uint32_t cell = 1;
     for (std::uint32_t weight_class = 0; weight_class < class_ends_.size(); ++weight_class) {
       for (; cell < class_ends_[weight_class]; ++cell) {
-        const Pair pair{cells_[cell], cells_[cell + 1]};
-        if (pair.left != kBoundary && pair.right != kBoundary) visit(pair, Place{cell, weight_class});
+        if (cells_[cell] == kBoundary || cells_[cell + 1] == kBoundary) continue;
+        visit(Pair{cells_[cell], cells_[cell + 1]}, Place{cell, weight_class});
       }
     }
   }

@@ -14,9 +14,10 @@ from tokenizers.models import BPE
 
 from tokpack.batches import TextBatch
 from tokpack.errors import UsageError
-from tokpack.protocols import TrainingOptions
+from tokpack.protocols import TokenizerOptions, TrainingOptions
+from tokpack_bpe.opening import open_tokenizer
 from tokpack_bpe.patterns import PATTERNS
-from tokpack_bpe.train import train_vocabulary
+from tokpack_bpe.train import train, train_vocabulary
 from tokpack_bpe.vocabulary import mapped
 from tokpack_bpe.writers import files_of
 
@@ -95,6 +96,23 @@ def test_vocab_and_merges_open_as_gpt2_and_cs336_read_them(vocabulary):
     assert [tuple(words) for words in of_two_words if len(words) == 2] == wanted
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_file_opens_as_the_tokenizer_that_was_trained(pattern, tmp_path):
+    trained = train(batches(), options(pattern=pattern, special_tokens=("<|endoftext|>", "<|pad|>")))
+    trained.save(tmp_path)
+    names = ["", "tokenizer.json", "ranks.tiktoken", *(["vocab.json"] if pattern == "gpt2" else [])]
+    reference = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = TextBatch.from_texts([story(seed, 100) for seed in range(20)])
+    wanted = [reference.encode(text).ids for text in texts]
+    for name in names:
+        opened = open_tokenizer(str(tmp_path / name), TokenizerOptions())
+        assert opened.special_tokens == trained.special_tokens
+        assert opened.eos_id == 398
+        assert [document.tolist() for document in opened.encode_batch(texts)] == wanted
+        assert opened.content_digest == trained.content_digest
+    assert [document.tolist() for document in trained.encode_batch(texts)] == wanted
+
+
 def test_any_number_of_workers_and_any_batches_give_equal_files():
     whole = TextBatch.from_texts([text for batch in batches() for text in batch])
     wanted = files_of(train_vocabulary([whole], options()))
@@ -117,7 +135,7 @@ def test_fewer_merges_than_asked_where_no_pair_is_left():
     assert vocabulary.special_tokens == {"<|endoftext|>": 259}
     few = train_vocabulary([TextBatch.from_texts(["a b"])], options(vocab_size=5000, min_frequency=2))
     assert few.merges.shape == (0, 2)
-    assert len(files_of(few)) == 4
+    assert files_of(few)["merges.txt"].count(b"\n") == 1
 
 
 def test_smallest_vocabulary_has_no_merges():

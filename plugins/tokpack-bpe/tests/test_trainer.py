@@ -22,15 +22,17 @@ from tokpack_bpe import _native
 SPECIAL = "<|endoftext|>"
 
 
-def _sibling(name):
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
+HERE = Path(__file__).parent
+
+
+def module_at(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-naive_merges = _sibling("naive_trainer").naive_merges
+naive_merges = module_at(HERE / "naive_trainer.py").naive_merges
 
 
 def counter_of(*documents, pattern="gpt2", special_tokens=(SPECIAL,)):
@@ -147,6 +149,19 @@ def test_merges_equal_those_of_hugging_face_on_real_text(min_frequency):
     wanted = hugging_face_merges(documents, 8_000, min_frequency=min_frequency)
     ours = merges_of(counter_of(*documents), 8_000 - 257, tie_rule="hf", min_frequency=min_frequency)
     assert ours == wanted
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_merges_equal_those_of_hugging_face_on_50_mb():
+    machine_text = module_at(HERE.parents[2] / "benchmarks" / "machine_text.py")
+    documents = list(machine_text.iter_documents(60))
+    if sum(len(text.encode()) for text in documents) < 50e6:
+        pytest.skip("this machine has less than 50 MB of documentation and sources")
+    counter = counter_of(*documents)
+    for vocab_size in (10_000, 32_000):
+        ours = merges_of(counter, vocab_size - 257, tie_rule="hf")
+        assert ours == hugging_face_merges(documents, vocab_size)
 
 
 @settings(deadline=None)

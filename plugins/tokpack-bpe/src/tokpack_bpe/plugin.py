@@ -17,5 +17,6 @@ def tokpack_register_tokenizers() -> Iterable[TokenizerSpec]:
         "bpe",
         "byte-level BPE by tokpack's native engine: our own, GPT-2, tiktoken and Hugging Face files",
         open="tokpack_bpe.opening:open_tokenizer",
+        train="tokpack_bpe.train:train",
         accelerate="tokpack_bpe.opening:accelerate",
     )

@@ -6,15 +6,19 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from tokpack.batches import TextBatch
 from tokpack.errors import UsageError
 from tokpack.protocols import TrainingOptions
 from tokpack_bpe import _native
 from tokpack_bpe.patterns import PATTERNS
+from tokpack_bpe.tokenizer import BpeTokenizer
+from tokpack_bpe.tokenizer_json import TOKENIZER_JSON, define_tokenizer_json
 from tokpack_bpe.vocabulary import Vocabulary, mapped
+from tokpack_bpe.writers import files_of
 
-__all__ = ["TIE_RULES", "count_words", "train_vocabulary"]
+__all__ = ["TIE_RULES", "count_words", "train", "train_vocabulary"]
 
 #: Which of several equally frequent pairs is merged first: the greater as two byte strings (CS336), or the
 #: one with the smaller ids (the order of Hugging Face's trainer).
@@ -22,6 +26,17 @@ TIE_RULES = ("bytes", "hf")
 
 _BYTES = 256
 _MAX_VOCAB_SIZE = 1 << 24
+
+
+def train(batches: Iterable[TextBatch], options: TrainingOptions) -> BpeTokenizer:
+    """Train a tokenizer; it is the one that its own saved files open as.
+
+    Raises:
+        UsageError: see `train_vocabulary`.
+    """
+    files = files_of(train_vocabulary(batches, options))
+    definition = define_tokenizer_json(files[TOKENIZER_JSON], origin="the trained tokenizer")
+    return BpeTokenizer(replace(definition, files=files))
 
 
 def train_vocabulary(batches: Iterable[TextBatch], options: TrainingOptions) -> Vocabulary:

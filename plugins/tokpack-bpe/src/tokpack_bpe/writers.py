@@ -1,4 +1,4 @@
-"""A vocabulary in the files of the field: Hugging Face's, GPT-2's and tiktoken's. Same ids in all three."""
+"""A vocabulary in the files of the field: Hugging Face's, GPT-2's and tiktoken's, all with the same ids."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import base64
 import json
 from typing import Any
 
-from tokpack_bpe.patterns import regex_for_tokenizers
+from tokpack_bpe.patterns import PATTERNS, regex_for_tokenizers
 from tokpack_bpe.vocabulary import Vocabulary, mapped
 
-__all__ = ["files_of", "merges_txt", "tiktoken_ranks", "tokenizer_json", "vocab_json"]
+__all__ = [
+    "files_of",
+    "merges_txt",
+    "tiktoken_ranks",
+    "tiktoken_settings",
+    "tokenizer_json",
+    "vocab_json",
+]
 
 
 def files_of(vocabulary: Vocabulary) -> dict[str, bytes]:
@@ -19,6 +26,7 @@ def files_of(vocabulary: Vocabulary) -> dict[str, bytes]:
         "vocab.json": vocab_json(vocabulary),
         "merges.txt": merges_txt(vocabulary),
         "ranks.tiktoken": tiktoken_ranks(vocabulary),
+        "tiktoken.json": tiktoken_settings(vocabulary),
     }
 
 
@@ -82,6 +90,12 @@ def tiktoken_ranks(vocabulary: Vocabulary) -> bytes:
     """Return a ranks file as `tiktoken.load.load_tiktoken_bpe` reads it, without special tokens."""
     ranks = enumerate(vocabulary.tokens)
     return b"".join(base64.b64encode(token) + f" {rank}\n".encode() for rank, token in ranks)
+
+
+def tiktoken_settings(vocabulary: Vocabulary) -> bytes:
+    """Return what a ranks file does not say, as JSON: the other arguments of `tiktoken.Encoding`."""
+    settings = {"pattern": PATTERNS[vocabulary.pattern], "special_tokens": vocabulary.special_tokens}
+    return json.dumps(settings, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _pre_tokenizer(pattern: str) -> dict[str, Any]:

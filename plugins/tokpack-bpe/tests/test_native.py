@@ -1,0 +1,45 @@
+"""The native tests under sanitizers, and the fuzz targets for a while."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1]
+FUZZ_SECONDS = 30
+
+
+def build(folder, *options):
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake on the path")
+    subprocess.run(["cmake", "-S", SOURCE, "-B", folder, "-DTOKPACK_BPE_PYTHON=OFF", *options], check=True)
+    subprocess.run(["cmake", "--build", folder, "-j2"], check=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_native_tests_are_clean_under(sanitizers, tmp_path):
+    build(tmp_path, "-DTOKPACK_BPE_TESTS=ON", f"-DTOKPACK_BPE_SANITIZE={sanitizers}")
+    subprocess.run(["ctest", "--test-dir", tmp_path, "--output-on-failure"], check=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_fuzz_targets_find_nothing(tmp_path):
+    compiler = shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("libFuzzer needs clang++")
+    options = (f"-DCMAKE_CXX_COMPILER={compiler}", "-DTOKPACK_BPE_FUZZ=ON")
+    build(tmp_path, *options, "-DTOKPACK_BPE_SANITIZE=address,undefined")
+    targets = [path for path in sorted(tmp_path.glob("fuzz_*")) if path.is_file()]
+    assert targets
+    for target in targets:
+        corpus = tmp_path / f"{target.name}.corpus"
+        corpus.mkdir()
+        subprocess.run(
+            [target, corpus, f"-max_total_time={FUZZ_SECONDS}", "-timeout=20"], check=True, cwd=tmp_path
+        )
