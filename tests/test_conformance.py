@@ -48,6 +48,18 @@ class TestNpy(FormatConformance):
     golden = as_npy(GOLDEN)
 
 
+class TestJsonlFormat(FormatConformance):
+    name = "jsonl"
+
+
+class TestJsonlGzFormat(FormatConformance):
+    name = "jsonl-gz"
+
+
+class TestJsonlZstFormat(FormatConformance):
+    name = "jsonl-zst"
+
+
 class TestLines(SourceConformance):
     name, suffix = "text", ".txt"
     options = SourceOptions(split="lines")
