@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokpack.errors import DamagedError, DocumentError, StorageError, UsageError
-from tokpack.protocols import Problem, SourceOptions
+from tokpack.protocols import Problem, Slice, SourceOptions
+from tokpack.sources.jsonl import open_source as jsonl_source
 from tokpack.sources.text import open_source
 
 EOT = b"<|endoftext|>"
@@ -182,6 +183,17 @@ def test_invalid_utf8(tmp_path, batch_bytes):
         DocumentError, match=r"a\.txt: invalid-utf8 in the document at byte 5: byte 0xe2 at 1"
     ):
         read(path, SourceOptions(split="lines"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_named(tmp_path, encoding):
+    data = "\ufeffHello, {world}\n".encode(encoding)
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(DocumentError, match="byte order mark of UTF-16"):
+        read(tmp_path / "a.txt", SourceOptions())
+    (tmp_path / "a.jsonl").write_bytes(data)
+    with pytest.raises(DocumentError, match=r"bad-json.*byte order mark of UTF-16"):
+        next(jsonl_source(SourceOptions()).read(Slice(str(tmp_path / "a.jsonl"), 0, 36, 0, 36)))
 
 
 @settings(max_examples=200, deadline=None)

@@ -38,8 +38,15 @@ def find_text_column(schema: pa.Schema, name: str, *, path: str) -> tuple[str, .
 
     Raises:
         UsageError: no such column, or it holds no text; the message says which columns do.
+        DamagedError: the names of the columns are not UTF-8.
     """
-    steps = (name,) if name in schema.names else tuple(name.split("."))
+    try:
+        names = schema.names
+    except UnicodeDecodeError as error:
+        raise DamagedError(
+            f"{path} has column names that are no text: {error}; get the file again"
+        ) from error
+    steps = (name,) if name in names else tuple(name.split("."))
     kind: pa.DataType = pa.struct(schema)
     for step in steps:
         if not pa.types.is_struct(kind) or kind.get_field_index(step) < 0:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tokpack.sources.problems import Reason
+from tokpack.sources.problems import Reason, describe_ill_formed
 
 __all__ = ["Broken", "TextField"]
 
@@ -66,9 +66,10 @@ class TextField:
             line.decode()
         except UnicodeDecodeError as error:
             mended = self.decode(line.decode("utf-8", "replace").encode())
-            if isinstance(mended, Broken):
-                return mended
-            return Broken("invalid-utf8", f"byte 0x{line[error.start]:02x} at {error.start:,} of it", mended)
+            detail = describe_ill_formed(line, error.start)
+            if isinstance(mended, Broken):  # for another reason, which the invalid bytes may explain
+                return mended._replace(detail=f"{mended.detail}; not UTF-8 either: {detail}")
+            return Broken("invalid-utf8", detail, mended)
         # The decoder refuses lone surrogates anywhere. Put in two different characters for them: where the
         # texts are equal, they stood in a field that nobody asked for.
         text, other = (self._text(_without_lone_surrogates(line, by)) for by in (b"ufffd", b"ufffe"))

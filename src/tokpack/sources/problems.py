@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from tokpack.errors import DocumentError
 from tokpack.protocols import OnError, Problem
 
-__all__ = ["REASONS", "Reason", "settle"]
+__all__ = ["REASONS", "Reason", "describe_ill_formed", "settle"]
 
 Reason: TypeAlias = Literal[
     "invalid-utf8",
@@ -38,7 +38,16 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
     }
 )
 
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _REPLACEABLE: frozenset[Reason] = frozenset({"invalid-utf8", "lone-surrogate"})
+
+
+def describe_ill_formed(document: bytes, at: int) -> str:
+    """Return the detail of ``invalid-utf8``, with a hint where the file seems to be UTF-16."""
+    detail = f"byte 0x{document[at]:02x} at {at:,} of it"
+    if document.startswith(_UTF16_MARKS):
+        return f"{detail}, the byte order mark of UTF-16: convert the file with iconv"
+    return detail
 
 
 def settle(

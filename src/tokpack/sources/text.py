@@ -23,7 +23,7 @@ from tokpack.batches import TextBatch, offsets_from_lengths
 from tokpack.errors import UsageError
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, SourceOptions
 from tokpack.sources.pieces import Pieces, byte_slices, iter_pieces, overlaps_itself
-from tokpack.sources.problems import settle
+from tokpack.sources.problems import describe_ill_formed, settle
 from tokpack.sources.streams import open_stream, read_exactly
 
 __all__ = ["TextSource", "open_source"]
@@ -174,7 +174,8 @@ def _invalid_utf8(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64
         except UnicodeDecodeError as error:
             byte = begin + error.start
             at = int(np.searchsorted(ends, byte, side="right"))
-            broken[at] = f"byte 0x{data[byte]:02x} at {byte - int(starts[at]):,} of it"
+            start = int(starts[at])
+            broken[at] = describe_ill_formed(data[start : int(ends[at])], byte - start)
             at += 1
         else:
             break

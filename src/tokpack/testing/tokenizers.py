@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,7 +44,7 @@ class TokenizerConformance:
     @pytest.fixture
     def tokenizer(self) -> Tokenizer:
         """The tokenizer under test."""
-        return open_tokenizer(self.reference, options=self.options)
+        return _opened(self.reference, self.options)
 
     @pytest.fixture
     def lossless(self, tokenizer: Tokenizer) -> bool:
@@ -180,6 +181,11 @@ class TokenizerConformance:
         except DocumentError:
             return
         assert int(batch.tokens.max(initial=0)) < tokenizer.vocab_size
+
+
+@lru_cache(maxsize=1)  # opening may take a second, and every rule asks
+def _opened(reference: str, options: TokenizerOptions) -> Tokenizer:
+    return open_tokenizer(reference, options=options)
 
 
 def _spelled(tokenizer: Tokenizer) -> list[str]:

@@ -36,6 +36,7 @@ class ArrowReader:
         _, self._places = file_messages(self._data, str(path))
         with arrow_errors(str(path)):
             self._file = pa.ipc.open_file(mapped)
+            _ = self._file.schema.names  # here, so that names that are no text are told like the rest
         self._check_type("input_ids", dtype)
         self._batches: dict[int, pa.RecordBatch] = {}
         self._arrays: dict[tuple[int, str], NDArray[Any]] = {}

@@ -11,14 +11,13 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tokpack.batches import offsets_from_lengths
 from tokpack.dtypes import COLUMN_DTYPES, TokenArray, narrow
 from tokpack.errors import DamagedError
 from tokpack.formats.segments import gather_segments, read_segments
-from tokpack_parquet.footer import chunk_range, open_parquet, parquet_errors
+from tokpack_parquet.footer import open_parquet, parquet_errors
 from tokpack_parquet.pages import iter_pages
 from tokpack_parquet.writer import TOKENS_KEY
 
@@ -43,7 +42,7 @@ class ParquetReader:
         self._dtype = dtype
         with parquet_errors(str(path)):
             self._file = pa.OSFile(str(path))
-        self._parquet = open_parquet(self._file, str(path))
+        self._parquet, self._row_groups = open_parquet(self._file, str(path))
         self._check_columns()
         self._lock = threading.Lock()
         self._decoded: OrderedDict[tuple[int, str], NDArray[Any]] = OrderedDict()
@@ -59,7 +58,7 @@ class ParquetReader:
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """Document boundaries, int64 of shape (rows + 1,); reads the whole column."""
-        groups = [self._lists(group, "input_ids")[0] for group in range(self._parquet.num_row_groups)]
+        groups = [self._lists(group, "input_ids")[0] for group in range(len(self._row_groups))]
         lengths = np.concatenate([np.empty(0, np.int64), *groups])
         return offsets_from_lengths(lengths, len(lengths))
 
@@ -88,7 +87,7 @@ class ParquetReader:
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
         """Token at which each row group begins, and the end; counted where the footer does not say."""
-        groups = self._parquet.num_row_groups
+        groups = len(self._row_groups)
         stated = (self._parquet.metadata.metadata or {}).get(TOKENS_KEY)
         if stated is None:
             counts = [int(self._lists(group, "input_ids")[0].sum()) for group in range(groups)]
@@ -158,22 +157,15 @@ class ParquetReader:
         return np.concatenate(lengths), joined
 
     def _check_size(self, group: int, name: str) -> None:
-        metadata = self._parquet.metadata.row_group(group)
-        chunk = _leaf(metadata, name)
-        start, length = chunk_range(chunk)
+        leaves = self._row_groups[group].chunks.items()
+        chunk = next((chunk for leaf, chunk in leaves if leaf.partition(".")[0] == name), None)
+        if chunk is None:
+            raise DamagedError(f"row group {group} of {self._path} lacks {name}; encode it again")
         total = 0
-        for page in iter_pages(self._file, start=start, length=length, path=str(self._path)):
+        for page in iter_pages(self._file, start=chunk.start, length=chunk.nbytes, path=str(self._path)):
             total += page.nbytes + (0 if page.is_dictionary else 4 * page.values)
             if total > _MAX_GROUP_BYTES:
                 raise DamagedError(
                     f"row group {group} of {self._path} decodes to more than {_MAX_GROUP_BYTES >> 20} MiB; "
                     "write it again with smaller row groups"
                 )
-
-
-def _leaf(metadata: pq.RowGroupMetaData, name: str) -> pq.ColumnChunkMetaData:
-    for index in range(metadata.num_columns):
-        chunk = metadata.column(index)
-        if chunk.path_in_schema.partition(".")[0] == name:
-            return chunk
-    raise DamagedError(f"a row group lacks the column {name!r}; encode the file again")

@@ -16,7 +16,7 @@ from tokpack.errors import DamagedError
 from tokpack.protocols import Slice, SourceBatch, SourceOptions
 from tokpack.sources.columnar import find_text_column, text_batches
 from tokpack.urls import is_url, open_input, storage_errors
-from tokpack_parquet.footer import chunk_range, open_parquet, parquet_errors
+from tokpack_parquet.footer import Chunk, RowGroup, decoder, open_parquet, parquet_errors
 from tokpack_parquet.pages import Page, iter_pages, rows_within
 
 __all__ = ["ParquetSource", "open_source"]
@@ -45,10 +45,10 @@ class ParquetSource:
             UsageError: there is no such column or it is no text.
             DamagedError: the file cannot be understood.
         """
-        with _open(path) as file, open_parquet(file, path) as parquet:
+        with _open(path) as file:
+            parquet, row_groups = open_parquet(file, path)
             find_text_column(parquet.schema_arrow, self.options.text_field, path=path)
-            groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
-            sizes = [max(0, sum(_sizes(group))) for group in groups]
+            sizes = [group.nbytes for group in row_groups]
             file_bytes = file.seek(0, 2)
         slices: list[Slice] = []
         start = taken = done = 0
@@ -73,45 +73,42 @@ class ParquetSource:
         """
         with ExitStack() as stack:
             file = stack.enter_context(_open(part.path))
-            parquet = stack.enter_context(open_parquet(file, part.path))
+            parquet, row_groups = open_parquet(file, part.path)
             steps = find_text_column(parquet.schema_arrow, self.options.text_field, path=part.path)
-            metadata = parquet.metadata
-            if part.stop > parquet.num_row_groups:
+            if part.stop > len(row_groups):
                 raise DamagedError(
                     f"{part.path} has fewer row groups than when it was planned; encode it again"
                 )
-            chunks = [
-                _chunk(metadata.row_group(index), steps, part.path) for index in range(part.start, part.stop)
-            ]
+            chunks = [_chunk(group, steps, part.path) for group in row_groups[part.start : part.stop]]
             if is_url(part.path):
-                file = stack.enter_context(
-                    _local_copy(file, [chunk_range(chunk) for chunk in chunks], part.path)
-                )
-                parquet = stack.enter_context(
-                    pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=1 << 20)
-                )
-            row = sum(metadata.row_group(index).num_rows for index in range(part.start))
+                file = stack.enter_context(_local_copy(file, chunks, part.path))
+                parquet = decoder(file, parquet.metadata)
+            row = sum(group.rows for group in row_groups[: part.start])
             for index, chunk in zip(range(part.start, part.stop), chunks, strict=True):
-                for column in self._decode(file, parquet, index, chunk, steps, part.path):
-                    yield from text_batches(column, path=part.path, first_row=row, options=self.options)
-                    row += len(column)
+                pages = _checked_pages(file, chunk, self.options, part.path)
+                found = 0
+                for column in self._decode(parquet, index, pages, row_groups[index].rows, steps, part.path):
+                    yield from text_batches(
+                        column, path=part.path, first_row=row + found, options=self.options
+                    )
+                    found += len(column)
+                if found != row_groups[index].rows:
+                    raise DamagedError(
+                        f"{part.path} promises {row_groups[index].rows:,} rows in row group {index} and "
+                        f"holds {found:,}; get the file again"
+                    )
+                row += found
 
     def _decode(
         self,
-        file: BinaryIO,
         parquet: pq.ParquetFile,
         group: int,
-        chunk: pq.ColumnChunkMetaData,
+        pages: list[Page],
+        rows: int,
         steps: tuple[str, ...],
         path: str,
     ) -> Iterator[pa.Array]:
         """Yield the column of one row group in pieces of about ``batch_bytes``."""
-        start, length = chunk_range(chunk)
-        pages = [
-            _checked(page, self.options, path)
-            for page in iter_pages(file, start=start, length=length, path=path)
-        ]
-        rows = parquet.metadata.row_group(group).num_rows
         average = max(1, sum(page.nbytes for page in pages) // max(1, rows))
         most = min(_BATCH_ROWS, max(1, self.options.batch_bytes // average))
         batches = parquet.iter_batches(
@@ -120,19 +117,13 @@ class ParquetSource:
             columns=[".".join(steps)],
             use_threads=False,
         )
-        found = 0
         while True:
             with parquet_errors(path):
                 batch = next(batches, None)
             if batch is None:
-                break
-            found += len(batch)
+                return
             column = batch.column(steps[0])
             yield pc.struct_field(column, list(steps[1:])) if len(steps) > 1 else column
-        if found != rows:
-            raise DamagedError(
-                f"{path} promises {rows:,} rows in row group {group} and holds {found:,}; get it again"
-            )
 
 
 def _open(path: str) -> Any:
@@ -143,30 +134,27 @@ def _open(path: str) -> Any:
         return pa.OSFile(path)
 
 
-def _sizes(group: pq.RowGroupMetaData) -> Iterator[int]:
-    return (group.column(index).total_compressed_size for index in range(group.num_columns))
+def _chunk(group: RowGroup, steps: tuple[str, ...], path: str) -> Chunk:
+    if (chunk := group.chunks.get(".".join(steps))) is None:
+        raise DamagedError(
+            f"{path} has a row group without its column {'.'.join(steps)!r}; get the file again"
+        )
+    return chunk
 
 
-def _chunk(group: pq.RowGroupMetaData, steps: tuple[str, ...], path: str) -> pq.ColumnChunkMetaData:
-    name = ".".join(steps)
-    for index in range(group.num_columns):
-        if group.column(index).path_in_schema == name:
-            return group.column(index)
-    raise DamagedError(f"{path} has a row group without its column {name!r}; get the file again")
-
-
-def _checked(page: Page, options: SourceOptions, path: str) -> Page:
+def _checked_pages(file: BinaryIO, chunk: Chunk, options: SourceOptions, path: str) -> list[Page]:
     # A page holds at least one value, so it is larger than usual where a document is.
     limit = options.max_document_bytes + (8 << 20)
-    if page.nbytes > limit:
+    pages = list(iter_pages(file, start=chunk.start, length=chunk.nbytes, path=path))
+    if (largest := max((page.nbytes for page in pages), default=0)) > limit:
         raise DamagedError(
-            f"{path} has a page of {page.nbytes:,} bytes, more than a document may have ({limit:,}); "
+            f"{path} has a page of {largest:,} bytes, more than a document may have ({limit:,}); "
             "write the file with smaller pages, or raise --max-document-bytes"
         )
-    return page
+    return pages
 
 
-def _local_copy(remote: BinaryIO, ranges: list[tuple[int, int]], path: str) -> BinaryIO:
+def _local_copy(remote: BinaryIO, ranges: list[Chunk], path: str) -> BinaryIO:
     """Copy the given (start, bytes) of a remote file to the same places of a temporary one."""
     local = cast(BinaryIO, tempfile.TemporaryFile(prefix="tokpack-"))  # noqa: SIM115  # the caller's to close
     for start, length in ranges:
