@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "SamplerOptions": "tokpack.protocols",
     "TextBatch": "tokpack.batches",
     "TokenBatch": "tokpack.batches",
     "TokpackError": "tokpack.errors",
@@ -20,6 +21,8 @@ _PUBLIC = {
     "encode": "tokpack.encoding.api",
     "hookimpl": "tokpack.hookspecs",
     "open_dataset": "tokpack.dataset.store",
+    "open_loader": "tokpack.loader",
+    "open_sampler": "tokpack.samplers",
     "open_tokenizer": "tokpack.tokenizers.opening",
     "train_tokenizer": "tokpack.tokenizers.training",
 }

@@ -16,7 +16,7 @@ import pytest
 from tokpack.batches import Batch
 from tokpack.dataset.store import ArrayStore
 from tokpack.errors import DamagedError, MismatchError, UsageError
-from tokpack.loader import HostSlot, Loader, Share, open_loader, populate
+from tokpack.loader import HostSlot, Loader, Share, open_loader, populate, populate_in_background
 from tokpack.loader.populate import fits_in_memory
 from tokpack.samplers.mixture import Mixture
 from tokpack.samplers.random_block import RandomBlock
@@ -310,9 +310,14 @@ def test_a_mixture_resumes_and_refuses_other_weights() -> None:
 def test_populate_touches_mapped_stores_only() -> None:
     store = store_of()
     assert populate(store) == 6000
+    thread = populate_in_background(store)
+    assert thread is not None
+    thread.join(30)
     assert fits_in_memory(store)
+    assert not fits_in_memory(store, share=1e-9)
     store.memory_mapped = False
     assert populate(store) == 0
+    assert populate_in_background(store) is None
 
 
 def prefetch_threads() -> int:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tokpack.batches import Batch
 from tokpack.dataset.store import ArrayStore
 from tokpack.errors import MismatchError, TokpackError, UsageError
+from tokpack.protocols import SamplerOptions
 from tokpack.samplers.epochs import epochs_at
-from tokpack.samplers.mixture import MAX_PERIOD, Mixture, schedule, whole_shares
+from tokpack.samplers.mixture import MAX_PERIOD, Mixture, open_mixture, schedule, whole_shares
 from tokpack.samplers.random_block import RandomBlock
 from tokpack.samplers.sliding_window import SlidingWindow
 
@@ -165,3 +166,16 @@ def test_epochs_at_inverts_rows_before(length: int, row: int, data: st.DataObjec
     if row < 10**9:  # beyond, the fraction of a float is too coarse
         assert sampler.rows_before(epoch) <= row < sampler.rows_before(epoch + 1)
     assert epochs_at(sampler, 0) < 1 or sampler.rows_before(1) == 0
+
+
+def test_open_mixture_opens_each_part_through_the_registry() -> None:
+    stores = {
+        name: ArrayStore(np.arange(length, dtype=np.uint16), vocab_size=60_000, tokenizer_fingerprint="t")
+        for name, length in (("a", 41), ("b", 401))
+    }
+    options = SamplerOptions(4, seed=3, options={"stride": 2})
+    mixture = open_mixture("sliding-window", stores, {"a": 1, "b": 3}, options)
+    assert mixture.identity["sampler"] == "mixture/1 of sliding-window/1"
+    assert mixture.samplers["b"].rows_before(1) == 199
+    with pytest.raises(UsageError, match="weight of 'a' is 0"):
+        open_mixture("no-such-sampler", stores, {"a": 0, "b": 3}, options)

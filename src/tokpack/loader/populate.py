@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from tokpack.protocols import TokenStore
 
-__all__ = ["fits_in_memory", "populate"]
+__all__ = ["fits_in_memory", "populate", "populate_in_background"]
 
 _PAGE_BYTES = 4096
 _CHUNK_TOKENS = 1 << 20
@@ -30,3 +31,15 @@ def populate(store: TokenStore) -> int:
     for start in range(0, len(store), _CHUNK_TOKENS):
         store.read(start, min(start + _CHUNK_TOKENS, len(store)))[::stride].max()
     return len(store) * store.dtype.itemsize
+
+
+def populate_in_background(store: TokenStore) -> threading.Thread | None:
+    """Populate a mapped store in a thread, if it fits in memory; return the thread, or None if it does not.
+
+    A loop may start at once: rows that come first fault in their own pages.
+    """
+    if not store.memory_mapped or not fits_in_memory(store):
+        return None
+    thread = threading.Thread(target=populate, args=(store,), name="tokpack-populate", daemon=True)
+    thread.start()
+    return thread

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from tokpack.batches import Batch
 from tokpack.errors import MismatchError, UsageError
-from tokpack.protocols import Sampler, Span
+from tokpack.plugins import Plugins
+from tokpack.protocols import Sampler, SamplerOptions, Span, TokenStore
+from tokpack.samplers import open_sampler
 from tokpack.samplers.epochs import epochs_at
 
-__all__ = ["MAX_PERIOD", "Mixture", "schedule", "whole_shares"]
+__all__ = ["MAX_PERIOD", "Mixture", "open_mixture", "schedule", "whole_shares"]
 
 Weight: TypeAlias = float | str | Fraction
 
@@ -128,6 +130,20 @@ class Mixture:
         """Return the row that is number ``number`` of ``part``; the inverse of `locate`."""
         period, place = divmod(number, int(self._counts[part]))
         return period * self._period + int(np.flatnonzero(self._part_of == part)[place])
+
+
+def open_mixture(
+    sampler: str,
+    stores: Mapping[str, TokenStore],
+    weights: Mapping[str, Weight],
+    options: SamplerOptions,
+    *,
+    plugins: Plugins | None = None,
+) -> Mixture:
+    """Open one sampler over each of several splits, and mix their rows; raises what both do."""
+    whole_shares(weights)  # a weight that makes no sense is named before anything is opened
+    opened = {name: open_sampler(sampler, store, options, plugins=plugins) for name, store in stores.items()}
+    return Mixture(opened, weights)
 
 
 def whole_shares(weights: Mapping[str, Weight]) -> dict[str, int]:
