@@ -24,7 +24,7 @@ from tokpack.errors import TokpackError
 from tokpack.plugins import discover
 from tokpack.protocols import FormatReader, FormatWriter, IndexWriter
 from tokpack.specs import FormatSpec, load
-from tokpack.testing.rules import in_threads, property_of_a_plugin
+from tokpack.testing.rules import in_threads, property_of_a_plugin, some_sizes
 
 __all__ = ["FormatConformance", "open_shard", "shard_bytes", "write_shard"]
 
@@ -247,7 +247,7 @@ class FormatConformance:
         wanted = batch_of(documents, _U16).tokens
         whole = shard_bytes(spec, [batch_of(documents, _U16)], _U16)
         path = tmp_path / f"shard{spec.suffix}"
-        for length in range(len(whole)):
+        for length in [0, *some_sizes(len(whole) - 1)]:
             path.write_bytes(whole[:length])
             try:
                 reader = open_shard(spec, path, _U16)

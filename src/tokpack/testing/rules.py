@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 
-__all__ = ["THREADS", "in_threads", "property_of_a_plugin"]
+__all__ = ["THREADS", "in_threads", "property_of_a_plugin", "some_sizes"]
 
 THREADS = 8
 
@@ -37,3 +37,9 @@ def in_threads(work: Callable[[], T]) -> list[T]:
     """Run ``work`` in `THREADS` threads at once and return what each gave."""
     with ThreadPoolExecutor(THREADS) as pool:
         return [future.result() for future in [pool.submit(work) for _ in range(THREADS)]]
+
+
+def some_sizes(largest: int) -> list[int]:
+    """Return sizes from 1 to ``largest``: the small ones, the large ones, and about a hundred between."""
+    everything = range(1, largest + 1)
+    return sorted({*everything[:60], *everything[:: largest // 100 + 1], *everything[-60:]})
