@@ -155,6 +155,7 @@ def test_long_tokens_and_rare_pairs_are_left_out():
     [
         ({"vocab_size": 256}, "need 257"),
         ({"vocab_size": 1 << 40}, "the most is 16,777,216"),
+        ({"model": "unigram"}, "learns byte-level BPE, not 'unigram'"),
         ({"pattern": "gpt3"}, "unknown pattern 'gpt3'; choose one of: gpt2, cl100k"),
         ({"tie_rule": "coin"}, "unknown tie rule 'coin'; choose one of: bytes, hf"),
         ({"min_frequency": -1}, "give 1 or more"),

@@ -82,7 +82,14 @@ def train(
         int | None, typer.Option(help="Most bytes in a token.", rich_help_panel=_LEARN)
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="Tokenizer backend that learns: bpe, …", rich_help_panel=_LEARN)
+        str,
+        typer.Option(help="Tokenizer backend that learns: bpe, sentencepiece, …", rich_help_panel=_LEARN),
+    ] = "bpe",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Kind of model, where the backend has several: bpe, unigram.", rich_help_panel=_LEARN
+        ),
     ] = "bpe",
     validation: Annotated[
         list[str] | None,
@@ -167,6 +174,7 @@ def train(
             output,
             options=TrainingOptions(
                 vocab_size=vocab_size,
+                model=model,
                 special_tokens=("<|endoftext|>",) if special is None else tuple(special),
                 pattern=pattern,
                 tie_rule=ties,

@@ -127,6 +127,7 @@ def _record(
     record: dict[str, Any] = {
         "tokpack": __version__,
         "backend": backend,
+        "model": options.model,
         "vocab_size": options.vocab_size,
         "special_tokens": options.special_tokens,
         "pattern": options.pattern,

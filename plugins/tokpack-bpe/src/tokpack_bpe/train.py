@@ -103,6 +103,10 @@ def _silent(phase: str, done: int, total: int) -> None:
 
 
 def _check(options: TrainingOptions) -> None:
+    if options.model != "bpe":
+        raise UsageError(
+            f"the backend bpe learns byte-level BPE, not {options.model!r}; try --backend sentencepiece"
+        )
     if options.pattern not in PATTERNS:
         raise UsageError(f"unknown pattern {options.pattern!r}; choose one of: {', '.join(PATTERNS)}")
     if options.tie_rule not in TIE_RULES:
