@@ -4,15 +4,15 @@ Each class carries the exit code with which the command line ends. Messages star
 the value and the file, and end with what to do. A :class:`TokpackError` is the user's business and is
 shown without a traceback; any other exception is a defect of tokpack.
 
-| exit code | meaning |
-|---|---|
-| 0 | good |
-| 1 | damaged: data is not what it must be |
-| 2 | usage: the request cannot be carried out as asked |
-| 3 | incomplete: work was begun and not finished; the same command continues it |
-| 4 | could not read or write: the operating system refused |
-| 5 | mismatch: two things that must be equal are not |
-| 75 | locked: another process is at work there |
+Exit codes:
+
+- 0: good
+- 1: damaged; data is not what it must be
+- 2: usage; the request cannot be carried out as asked
+- 3: incomplete; work was begun and not finished, the same command continues it
+- 4: could not read or write; the operating system refused
+- 5: mismatch; two things that must be equal are not
+- 75: locked; another process is at work there
 """
 
 from __future__ import annotations

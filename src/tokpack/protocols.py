@@ -284,7 +284,7 @@ class Source(Protocol):
         ...
 
     def describe(self, path: str) -> str:
-        """Say in a few words how documents are found in ``path``: "split at <|endoftext|>"."""
+        """Say in a few words how documents are found in ``path``: "one document per line"."""
         ...
 
     def read(self, part: Slice) -> Iterator[SourceBatch]:

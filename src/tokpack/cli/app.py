@@ -19,7 +19,7 @@ from tokpack.errors import TokpackError
 from tokpack.plugins import Registry, discover
 from tokpack.specs import CommandSpec, load
 
-__all__ = ["main"]
+__all__ = ["load_command", "main"]
 
 _EPILOG = "A first dataset: tokpack encode --tokenizer byte ./data; then: tokpack verify ./tokenized"
 
@@ -50,14 +50,15 @@ class _LazyGroup(typer.core.TyperGroup):
         name = args[0]
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
-        return name, _load_command(_commands()[name]), args[1:]
+        return name, load_command(_commands()[name]), args[1:]
 
 
 def _commands() -> Registry[CommandSpec]:
     return discover().commands
 
 
-def _load_command(spec: CommandSpec) -> Any:
+def load_command(spec: CommandSpec) -> Any:
+    """Import a command and return it as Click sees it."""
     application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
     application.command(spec.name, no_args_is_help=False)(load(spec.open))
     return typer.main.get_command(application)
