@@ -222,7 +222,7 @@ void Trainer::join(Pair pair, const TrackedPair& tracked) {
   std::vector<Place> runs;  // where `made` stands before `made`
   for (std::uint32_t i = 0; i < tracked.places; ++i) {
     const Place* place = &places_[tracked.first_place + i];
-    if (i + kAhead < tracked.places) words_.prefetch(place[kAhead].cell);
+    if (i + kAhead < tracked.places) words_.fetch(place[kAhead].cell);
     const auto [cell, weight_class] = *place;
     if (!words_.stands(pair, cell)) continue;
     words_.join(pair, cell, made);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "simd.hpp"
 #include "trainer.hpp"
 
 namespace tokpack::bpe {
@@ -53,11 +54,7 @@ class TrainerWords {
     cells_[cell] = cells_[cell + widths_[made] - 1] = made;
   }
 
-  void prefetch(std::uint32_t cell) const {
-#if defined(__GNUC__)
-    __builtin_prefetch(&cells_[cell], 1);
-#endif
-  }
+  void fetch(std::uint32_t cell) const { prefetch(&cells_[cell]); }
 
   /// Give every symbol one cell, and forget words of a single symbol. Invalidates all places.
   void compact();

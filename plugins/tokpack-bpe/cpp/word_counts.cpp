@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "simd.hpp"
+
 namespace tokpack::bpe {
 
 namespace {
@@ -47,12 +49,6 @@ std::uint64_t hash_of(std::string_view word) {
     hash = hash_of({block[0] ^ hash, block[1]});
   }
   return hash;
-}
-
-void prefetch([[maybe_unused]] const void* address) {
-#if defined(__GNUC__)
-  __builtin_prefetch(address, 1);
-#endif
 }
 
 /// Put the slots of a full table into one of twice the size.
