@@ -86,6 +86,7 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         "one JSON object per line",
         suffixes=(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst"),
         open="tokpack.sources.jsonl:open_source",
+        records=True,
     )
 
 

@@ -123,6 +123,7 @@ class SourceSpec(_Named):
     suffixes: tuple[str, ...]  # file name endings, longest match wins: (".jsonl", ".jsonl.gz")
     open: str
     schemes: tuple[str, ...] = ()  # references that are not files: ("hf-datasets",)
+    records: bool = False  # it has fields, and gives whole records where SourceOptions.record_fields asks
 
 
 @dataclass(frozen=True, slots=True)

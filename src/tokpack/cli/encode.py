@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from tokpack.chat.options import ChatOptions, read_template
 from tokpack.cli.console import (
     format_bytes,
     format_count,
@@ -33,10 +34,12 @@ from tokpack.encoding.transfer import delivered
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import Engine, OnError, SourceOptions, Special, TextSplit
+from tokpack.tokenizers.rows import Side
 
 __all__ = ["encode"]
 
 _DATA = "What to read"
+_CHAT = "Chat data"
 _TOKENS = "How to tokenize"
 _OUTPUT = "What to write"
 _RUN = "How to run"
@@ -101,6 +104,37 @@ def encode(
         str,
         typer.Option(help="Field or column that holds the text; dotted if nested.", rich_help_panel=_DATA),
     ] = "text",
+    messages_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Documents are conversations in this field: lists of messages with role and content. "
+            "What the assistant says is trained, by a loss_mask beside the tokens.",
+            show_default=False,
+            rich_help_panel=_CHAT,
+        ),
+    ] = None,
+    prompt_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Documents are a prompt in this field, followed by its completion.",
+            show_default=False,
+            rich_help_panel=_CHAT,
+        ),
+    ] = None,
+    completion_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Field of the completion, which is trained.", show_default=False, rich_help_panel=_CHAT
+        ),
+    ] = None,
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the Jinja template for conversations. Default: the tokenizer's own.",
+            show_default=False,
+            rich_help_panel=_CHAT,
+        ),
+    ] = None,
     text_split: Annotated[
         TextSplit,
         typer.Option(
@@ -147,6 +181,14 @@ def encode(
             rich_help_panel=_TOKENS,
         ),
     ] = None,
+    add_special_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--add-special-tokens",
+            help="Add what the tokenizer itself puts around a document, such as `[CLS] … [SEP]`.",
+            rich_help_panel=_TOKENS,
+        ),
+    ] = False,
     max_length: Annotated[
         int | None,
         typer.Option(help="Most tokens in a stored document, BOS and EOS included.", rich_help_panel=_TOKENS),
@@ -155,6 +197,22 @@ def encode(
         Literal["split", "truncate", "skip"],
         typer.Option(help="What happens to longer documents; always counted.", rich_help_panel=_TOKENS),
     ] = "split",
+    truncation_side: Annotated[
+        Side, typer.Option(help="The end that truncate takes tokens from.", rich_help_panel=_TOKENS)
+    ] = "right",
+    padding: Annotated[
+        Literal["none", "max_length"],
+        typer.Option(
+            help="Fill documents up to --max-length, with an attention_mask beside the tokens.",
+            rich_help_panel=_TOKENS,
+        ),
+    ] = "none",
+    pad_id: Annotated[
+        int | None,
+        typer.Option(
+            help="Id to fill with. Default: the tokenizer's PAD.", show_default=False, rich_help_panel=_TOKENS
+        ),
+    ] = None,
     engine: Annotated[
         Engine,
         typer.Option(
@@ -243,10 +301,15 @@ def encode(
             on_error=on_error,
             max_document_bytes=parse_bytes(max_document_bytes) or 0,
         ),
+        add_special_tokens=add_special_tokens,
+        chat=_chat(messages_field, prompt_field, completion_field, chat_template),
         input_format=input_format,
         keep_empty=keep_empty,
         max_length=max_length,
         too_long=too_long,
+        truncation_side=truncation_side,
+        padding=padding,
+        pad_id=pad_id,
         val_fraction=val_fraction,
         shard_bytes=parse_bytes(shard_bytes),
         num_shards=num_shards,
@@ -287,6 +350,17 @@ def _cores() -> int:
 def _text_split(text_split: TextSplit, separator: str) -> TextSplit:
     """A separator of one's own is there to be used."""
     return "separator" if text_split == "auto" and separator != "<|endoftext|>" else text_split
+
+
+def _chat(
+    messages: str | None, prompt: str | None, completion: str | None, template: Path | None
+) -> ChatOptions | None:
+    if all(given is None for given in (messages, prompt, completion, template)):
+        return None
+    source = None if template is None else read_template(template)
+    return ChatOptions(
+        messages_field=messages, prompt_field=prompt, completion_field=completion, template=source
+    )
 
 
 def _default_inputs(inputs: list[str]) -> list[str]:

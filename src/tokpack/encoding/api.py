@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
+from tokpack.chat.options import ChatOptions
 from tokpack.dataset.store import Dataset, open_dataset
 from tokpack.encoding.options import EncodeOptions, TooLong
 from tokpack.encoding.run import encode_job
 from tokpack.protocols import Engine, OnError, SourceOptions, Special, TextSplit
+from tokpack.tokenizers.rows import Side
 
 __all__ = ["encode"]
 
@@ -32,8 +35,16 @@ def encode(
     special: Special = "text",
     bos: bool = False,
     eos: bool | None = None,
+    add_special_tokens: bool = False,
     max_length: int | None = None,
     too_long: TooLong = "split",
+    truncation_side: Side = "right",
+    padding: Literal["none", "max_length"] = "none",
+    pad_id: int | None = None,
+    messages_field: str | None = None,
+    prompt_field: str | None = None,
+    completion_field: str | None = None,
+    chat_template: str | None = None,
     engine: Engine = "auto",
     dtype: str | None = None,
     shard_bytes: int | None = None,
@@ -44,12 +55,14 @@ def encode(
 ) -> Dataset:
     """Encode files, folders or globs into the dataset ``output`` and open it.
 
-    Parameters are those of `tokpack encode --help`; sizes are in bytes. ``workers`` above 1 forks or spawns
-    processes and changes nothing in the result. Killed at any instant, the same call continues.
+    Parameters are those of `tokpack encode --help`; sizes are in bytes, ``chat_template``
+    is Jinja source. ``workers`` above 1 forks or spawns processes and changes nothing in the result. Killed
+    at any instant, the same call continues.
 
     Raises:
         TokpackError: whatever is wrong, with the remedy; nothing incomplete stands under ``output``.
     """
+    given = (messages_field, prompt_field, completion_field, chat_template)
     options = EncodeOptions(
         tokenizer=tokenizer,
         format=format,
@@ -65,10 +78,22 @@ def encode(
             on_error=on_error,
             max_document_bytes=max_document_bytes,
         ),
+        add_special_tokens=add_special_tokens,
+        chat=None
+        if given == (None,) * 4
+        else ChatOptions(
+            messages_field=messages_field,
+            prompt_field=prompt_field,
+            completion_field=completion_field,
+            template=chat_template,
+        ),
         input_format=input_format,
         keep_empty=keep_empty,
         max_length=max_length,
         too_long=too_long,
+        truncation_side=truncation_side,
+        padding=padding,
+        pad_id=pad_id,
         val_fraction=val_fraction,
         shard_bytes=shard_bytes,
         num_shards=num_shards,

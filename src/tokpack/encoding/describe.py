@@ -46,6 +46,7 @@ def describe(
     manifest = Manifest(
         created_by=f"tokpack {__version__}",
         dtype=job.dtype.name,
+        columns=list(job.options.columns),
         format=FormatInfo(name=job.format.name, options=dict(sorted(job.options.format_options.items()))),
         tokenizer=_tokenizer_info(job, folder),
         options=msgspec.to_builtins(job.options.recorded()),

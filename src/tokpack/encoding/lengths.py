@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tokpack.batches import TokenBatch, offsets_from_lengths
+from tokpack.batches import TokenBatch
 from tokpack.encoding.options import TooLong
 from tokpack.errors import UsageError
+from tokpack.tokenizers.rows import Side, truncate_batch
 
 __all__ = ["Limited", "limit_length"]
 
@@ -27,8 +28,10 @@ class Limited(NamedTuple):
     tokens_cut: int
 
 
-def limit_length(batch: TokenBatch, limit: int | None, policy: TooLong) -> Limited:
+def limit_length(batch: TokenBatch, limit: int | None, policy: TooLong, *, side: Side = "right") -> Limited:
     """Bring every document of ``batch`` to at most ``limit`` tokens (None: no limit).
+
+    ``side`` is the end that ``truncate`` takes tokens from.
 
     Raises:
         UsageError: ``limit`` leaves no room for a token.
@@ -41,14 +44,9 @@ def limit_length(batch: TokenBatch, limit: int | None, policy: TooLong) -> Limit
     too_long = lengths > limit
     if policy == "split":
         return _split(batch, lengths, too_long, limit)
-    kept = np.where(too_long, limit, lengths) if policy == "truncate" else np.where(too_long, 0, lengths)
-    position = np.arange(len(batch.tokens)) - np.repeat(batch.offsets[:-1], lengths)
-    chosen = position < np.repeat(kept, lengths)
-    columns = {name: values[chosen] for name, values in batch.columns.items()}
-    remaining = kept if policy == "truncate" else kept[~too_long]
-    offsets = offsets_from_lengths(remaining, len(remaining))
-    shorter = TokenBatch(batch.tokens[chosen], offsets, columns)
-    return Limited(shorter, too_long, np.ones(len(remaining), np.int64), int((lengths - kept).sum()))
+    shorter = truncate_batch(batch, limit, side=side) if policy == "truncate" else batch.select(~too_long)
+    tokens_cut = len(batch.tokens) - len(shorter.tokens)
+    return Limited(shorter, too_long, np.ones(len(shorter), np.int64), tokens_cut)
 
 
 def _split(batch: TokenBatch, lengths: NDArray[np.int64], too_long: NDArray[np.bool_], limit: int) -> Limited:

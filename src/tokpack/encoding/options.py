@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from tokpack.chat.options import ChatOptions
 from tokpack.errors import UsageError
 from tokpack.protocols import Engine, SourceOptions, Special
+from tokpack.tokenizers.rows import Side
 
 __all__ = ["TRAIN", "VALIDATION", "EncodeOptions", "Recorded", "TooLong"]
 
@@ -31,11 +33,16 @@ class EncodeOptions:
     bos: bool | None = None  # None: no BOS
     eos: bool | None = None  # None: EOS after each document where the tokenizer has one
     dtype: str | None = None  # None: from the vocabulary size
+    add_special_tokens: bool = False  # what the tokenizer's own template puts around a document
     source: SourceOptions = field(default_factory=SourceOptions)
+    chat: ChatOptions | None = None  # documents are conversations or pairs, and get a loss mask
     input_format: str | None = None  # None: from the file name
     keep_empty: bool = False  # store an empty document as its boundaries alone
     max_length: int | None = None  # tokens of a stored document, boundaries included
     too_long: TooLong = "split"
+    truncation_side: Side = "right"
+    padding: Literal["none", "max_length"] = "none"
+    pad_id: int | None = None  # None: the tokenizer's own
     val_fraction: float = 0.0
     shard_bytes: int | None = None
     num_shards: int | None = None
@@ -52,15 +59,29 @@ class EncodeOptions:
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
 
+        if self.padding == "max_length" and self.max_length is None:
+            raise UsageError("--padding max_length needs --max-length: say how long documents are to be")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what is stored beside every token."""
+        columns = {"attention_mask": self.padding != "none", "loss_mask": self.chat is not None}
+        return tuple(name for name, wanted in columns.items() if wanted)
+
     def recorded(self) -> Recorded:
         """Return what the manifest records: every setting that shapes documents and tokens."""
         return Recorded(
             special=self.special,
             bos=bool(self.bos),
             eos=bool(self.eos),
+            add_special_tokens=self.add_special_tokens,
             keep_empty=self.keep_empty,
             max_length=self.max_length,
             too_long=self.too_long,
+            truncation_side=self.truncation_side,
+            padding=self.padding,
+            pad_id=self.pad_id,
+            chat=self.chat,
             val_fraction=self.val_fraction,
             source=self.source,
         )
@@ -73,9 +94,14 @@ class Recorded:
     special: Special
     bos: bool
     eos: bool
+    add_special_tokens: bool = False
     keep_empty: bool
     max_length: int | None
     too_long: TooLong
+    truncation_side: Side = "right"
+    padding: Literal["none", "max_length"] = "none"
+    pad_id: int | None = None
+    chat: ChatOptions | None = None
     val_fraction: float
     source: SourceOptions
 
@@ -86,9 +112,14 @@ class Recorded:
             special=self.special,
             bos=self.bos,
             eos=self.eos,
+            add_special_tokens=self.add_special_tokens,
             keep_empty=self.keep_empty,
             max_length=self.max_length,
             too_long=self.too_long,
+            truncation_side=self.truncation_side,
+            padding=self.padding,
+            pad_id=self.pad_id,
+            chat=self.chat,
             val_fraction=self.val_fraction,
             source=self.source,
         )

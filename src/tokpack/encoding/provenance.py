@@ -19,6 +19,7 @@ import numpy as np
 from tokpack.dataset.store import Dataset
 from tokpack.dtypes import DTYPES, TokenArray
 from tokpack.encoding.describe import UNITS_NAME
+from tokpack.encoding.job import open_chat, template_of
 from tokpack.encoding.options import VALIDATION, Recorded
 from tokpack.encoding.unit import UnitWork, encode_documents, held_out_documents
 from tokpack.errors import DamagedError, StorageError
@@ -118,15 +119,18 @@ class Provenance:
     def _work(self) -> UnitWork:
         manifest = self._dataset.manifest
         recorded = msgspec.convert(manifest.options, Recorded)
-        options = recorded.options(manifest.tokenizer.reference)
+        tokenizer = self._dataset.open_tokenizer()
+        options, renderer = open_chat(recorded.options(manifest.tokenizer.reference), tokenizer)
         kinds = {source.kind for source in manifest.sources}
         return UnitWork(
             folder=self._dataset.path,  # only whole units write, and none runs here
-            tokenizer=self._dataset.open_tokenizer(),
+            tokenizer=tokenizer,
             sources={kind: load(self._plugins.sources[kind].open)(options.source) for kind in kinds},
             names=tuple(source.name for source in manifest.sources),
             options=options,
             dtype=DTYPES[manifest.dtype],
             bos_id=manifest.tokenizer.bos_id if recorded.bos else None,
             eos_id=manifest.tokenizer.eos_id if recorded.eos else None,
+            template=template_of(options, tokenizer),
+            renderer=renderer,
         )

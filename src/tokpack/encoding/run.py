@@ -140,6 +140,7 @@ def _layout(job: Job, workspace: Workspace) -> ShardLayout:
         options=options.format_options,
         dtype=job.dtype,
         vocab_size=job.tokenizer.vocab_size,
+        columns=options.columns,
         shard_bytes=shard_bytes,
         numbered=shard_bytes is not None or options.num_shards is not None,
     )

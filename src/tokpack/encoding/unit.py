@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokpack.batches import TextBatch, TokenBatch
+from tokpack.chat.mask import encode_trained
+from tokpack.chat.render import ChatRenderer
 from tokpack.dataset.manifest import Ledger
 from tokpack.dtypes import narrow
 from tokpack.encoding.lengths import limit_length
@@ -25,6 +27,7 @@ from tokpack.encoding.plan import Unit
 from tokpack.errors import DamagedError, DocumentError, SpecialTokenError, StorageError
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, Tokenizer
 from tokpack.tokenizers.boundaries import with_boundaries
+from tokpack.tokenizers.rows import fill_batch
 from tokpack.urls import open_input
 
 __all__ = ["QUARANTINE", "UnitRecord", "UnitWork", "encode_documents", "held_out_documents", "slice_digest"]
@@ -55,13 +58,16 @@ class UnitWork:
     dtype: np.dtype[Any]
     bos_id: int | None
     eos_id: int | None
+    template: tuple[Sequence[int], Sequence[int]] = ((), ())  # the tokenizer's own, inside of BOS and EOS
+    renderer: ChatRenderer | None = None
 
     @property
     def room(self) -> int | None:
         """Tokens that a document may have beside its boundaries; None: any number."""
         if self.options.max_length is None:
             return None
-        return self.options.max_length - (self.bos_id is not None) - (self.eos_id is not None)
+        added = (self.bos_id is not None) + (self.eos_id is not None) + sum(map(len, self.template))
+        return self.options.max_length - added
 
     def __call__(self, unit: Unit) -> UnitRecord:
         """Encode ``unit`` and publish its folder by one rename.
@@ -81,7 +87,7 @@ class UnitWork:
 
     def _encode(self, unit: Unit, folder: Path) -> UnitRecord:
         splits = [unit.split] if self._held_out(unit) is None else [unit.split, VALIDATION]
-        writers = {split: PieceWriter(folder, split) for split in splits}
+        writers = {split: PieceWriter(folder, split, self.options.columns) for split in splits}
         ledger, problems, digests = Ledger(), 0, []
         with (folder / QUARANTINE).open("wb") as quarantine:
             for part in unit.parts:
@@ -143,6 +149,8 @@ def encode_documents(batch: SourceBatch, path: str, work: UnitWork) -> EncodedBa
         DamagedError: the tokenizer returned ids outside of its own vocabulary.
     """
     options = work.options
+    if work.renderer is not None:
+        batch = work.renderer.render(batch, path)
     problems = list(batch.problems)
     read = len(batch.texts) + sum(problem.action == "skipped" for problem in problems)
     texts, positions = batch.texts, batch.positions
@@ -157,13 +165,15 @@ def encode_documents(batch: SourceBatch, path: str, work: UnitWork) -> EncodedBa
             f"the tokenizer returned id {largest:,}, its vocabulary has {work.tokenizer.vocab_size:,} ids; "
             f"report this to whoever provides {options.tokenizer}"
         )
-    limited = limit_length(tokens, work.room, options.too_long)
+    limited = limit_length(tokens, work.room, options.too_long, side=options.truncation_side)
     if options.too_long == "skip":
         detail = f"more than {options.max_length} tokens"
         late = positions[limited.too_long].tolist()
         problems += [Problem("too-long", path, at, detail, "skipped") for at in late]
         texts, positions = texts.select(~limited.too_long), positions[~limited.too_long]
-    stored = with_boundaries(limited.batch, bos_id=work.bos_id, eos_id=work.eos_id)
+    stored = with_boundaries(limited.batch, bos_id=work.bos_id, eos_id=work.eos_id, template=work.template)
+    if options.padding != "none":
+        stored = fill_batch(stored, pad_id=options.pad_id, max_length=options.max_length)
     num_too_long = int(limited.too_long.sum())
     ledger = Ledger(
         read=read,
@@ -189,6 +199,8 @@ def _tokenize(
     """Tokenize; documents that the tokenizer refuses are reported and left out one by one."""
     while True:
         try:
+            if work.renderer is not None:
+                return texts, positions, encode_trained(work.tokenizer, texts, special=work.renderer.special)
             return texts, positions, work.tokenizer.encode_batch(texts, special=work.options.special)
         except SpecialTokenError as error:
             position = int(positions[error.document])

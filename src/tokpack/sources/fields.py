@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import msgspec
 
 from tokpack.sources.problems import Reason, describe_ill_formed
 
-__all__ = ["Broken", "TextField"]
+__all__ = ["Broken", "RecordFields", "TextField"]
 
 # A surrogate pair, half of one, or any other escape, so that the u of "\\ud800" is not taken for one.
 _ESCAPE = re.compile(
@@ -94,6 +95,53 @@ class TextField:
                 return Broken("missing-field", f"it has no field {self._name!r}; name it by --text-field")
         found = bytes(value)[:20].decode(errors="replace")
         return Broken("not-a-string", f"field {self._name!r} holds {found}")
+
+
+class RecordFields:
+    """Takes some fields of JSON objects as they stand, for records such as conversations.
+
+    What comes out is a JSON object of those that are there; the first must be.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._required = names[0]
+        fields = [
+            (f"field{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for number in range(len(names))
+        ]
+        rename = {f"field{number}": name for number, name in enumerate(names)}
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            msgspec.defstruct("Record", fields, rename=rename, gc=False)
+        )
+
+    def decode_lines(self, lines: memoryview) -> list[str] | None:
+        """Return None: records are few and large, and each gets a closer look."""
+        return None
+
+    def decode(self, line: bytes) -> str | Broken:
+        """Return the record of one object, or what is wrong with it."""
+        try:
+            found = self._decoder.decode(line)
+            record = msgspec.json.encode(found)
+            msgspec.json.decode(record)  # the fields were taken unseen so far
+        except _REFUSED as error:
+            return self._diagnose(line, error)
+        if found.field0 is msgspec.UNSET:
+            return Broken("missing-field", f"it has no field {self._required!r}; name the one that it has")
+        return record.decode()
+
+    def _diagnose(self, line: bytes, error: Exception) -> Broken:
+        try:
+            line.decode()
+        except UnicodeDecodeError as wrong:
+            mended = self.decode(line.decode("utf-8", "replace").encode())
+            reason = Broken("invalid-utf8", f"byte 0x{line[wrong.start]:02x} at {wrong.start:,} of it")
+            return mended if isinstance(mended, Broken) else reason._replace(mended=mended)
+        if (whole := _without_lone_surrogates(line, b"ufffd")) != line:
+            mended = self.decode(whole)
+            reason = Broken("lone-surrogate", "an escape for half of a pair")
+            return mended if isinstance(mended, Broken) else reason._replace(mended=mended)
+        deep = isinstance(error, RecursionError)
+        return Broken("bad-json", "nested too deeply" if deep else f"{error}")
 
 
 def _raw_decoder(name: str) -> msgspec.json.Decoder[Any]:

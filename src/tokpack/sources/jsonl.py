@@ -15,7 +15,7 @@ import numpy as np
 from tokpack.batches import TextBatch, offsets_from_lengths
 from tokpack.errors import UsageError
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, SourceOptions
-from tokpack.sources.fields import Broken, TextField
+from tokpack.sources.fields import Broken, RecordFields, TextField
 from tokpack.sources.pieces import Pieces, byte_slices, iter_pieces
 from tokpack.sources.problems import settle
 
@@ -54,11 +54,14 @@ class JsonlSource:
 
     def describe(self, path: str) -> str:
         """Say how documents are found in ``path``."""
+        if self.options.record_fields:
+            return f"field {self.options.record_fields[0]!r} of each line"
         return f"field {self.options.text_field!r} of each line"
 
     def read(self, part: Slice) -> Iterator[SourceBatch]:
         """Yield the documents whose lines begin in ``part``."""
-        field = TextField(self.options.text_field)
+        records = self.options.record_fields
+        field = RecordFields(records) if records else TextField(self.options.text_field)
         for pieces in iter_pieces(
             part,
             b"\n",
@@ -68,7 +71,7 @@ class JsonlSource:
             batch = _read_together(pieces, field, self.options.max_document_bytes)
             yield batch or self._read_one_by_one(pieces, field, part.path)
 
-    def _read_one_by_one(self, pieces: Pieces, field: TextField, path: str) -> SourceBatch:
+    def _read_one_by_one(self, pieces: Pieces, field: TextField | RecordFields, path: str) -> SourceBatch:
         texts: list[bytes] = []
         positions: list[int] = []
         problems: list[Problem] = []
@@ -99,7 +102,9 @@ class JsonlSource:
         return settle("too-large", path, position, detail, on_error=self.options.on_error)
 
 
-def _read_together(pieces: Pieces, field: TextField, max_line_bytes: int) -> SourceBatch | None:
+def _read_together(
+    pieces: Pieces, field: TextField | RecordFields, max_line_bytes: int
+) -> SourceBatch | None:
     """Return the documents of all lines, or None where one of them needs a closer look.
 
     The decoder takes any white space between objects. That objects and lines are the same things follows from

@@ -17,7 +17,7 @@ from tokpack.batches import TokenBatch, offsets_from_lengths
 from tokpack.dtypes import TokenArray
 from tokpack.errors import UsageError
 
-__all__ = ["PaddedBatch", "Padding", "Side", "pad_batch", "surround_batch", "truncate_batch"]
+__all__ = ["PaddedBatch", "Padding", "Side", "fill_batch", "pad_batch", "surround_batch", "truncate_batch"]
 
 #: To which length rows are filled: not at all, to the longest of the batch, or to ``max_length``.
 Padding: TypeAlias = Literal["none", "longest", "max_length"]
@@ -128,6 +128,18 @@ def pad_batch(
         columns[name] = np.zeros(rows.shape, dtype=values.dtype)
         columns[name][held] = values
     return PaddedBatch(rows, held.astype(np.uint8), MappingProxyType(columns))
+
+
+def fill_batch(batch: TokenBatch, *, pad_id: int | None, max_length: int | None) -> TokenBatch:
+    """Fill documents up to ``max_length`` tokens; they stay documents, with the column ``attention_mask``.
+
+    Raises:
+        UsageError: see `pad_batch`.
+    """
+    rows, mask, columns = pad_batch(batch, pad_id=pad_id, padding="max_length", max_length=max_length)
+    flat = {name: values.ravel() for name, values in columns.items()}
+    offsets = np.arange(len(batch) + 1, dtype=np.int64) * rows.shape[1]
+    return TokenBatch(rows.ravel(), offsets, flat | {"attention_mask": mask.ravel()})
 
 
 def _width(padding: Padding, longest: int, max_length: int | None, multiple_of: int) -> int:
