@@ -69,25 +69,30 @@ class Compact:
         return self.data[self.at - length : self.at]
 
     def skip(self, kind: int, depth: int = 0, *, in_list: bool = False) -> None:
-        """Step over a value."""
-        if depth > _MAX_DEPTH:
-            raise ValueError("a header nested too deeply")
-        if kind in (_TRUE, _FALSE):
-            self.at += in_list
-        elif kind == _BYTE:
+        """Step over a value. Most of a footer is stepped over, so this is written to be quick."""
+        data = self.data
+        if kind in (_I16, I32, I64):
+            while data[self.at] >= 0x80:
+                self.at += 1
             self.at += 1
-        elif kind in (_I16, I32, I64):
-            self.varint()
-        elif kind == _DOUBLE:
-            self.at += 8
         elif kind == BINARY:
             length = self.varint()
             self.at += length
+        elif kind == STRUCT:
+            if depth > _MAX_DEPTH:
+                raise ValueError("structs nested too deeply")
+            while head := self.byte():
+                if not head >> 4:
+                    self.varint()
+                self.skip(head & 0x0F, depth + 1)
         elif kind in (LIST, _SET):
+            if depth > _MAX_DEPTH:
+                raise ValueError("lists nested too deeply")
             for element in self.elements():
                 self.skip(element, depth + 1, in_list=True)
-        elif kind == STRUCT:
-            for _, inner in self.fields():
-                self.skip(inner, depth + 1)
+        elif kind in (_TRUE, _FALSE):
+            self.at += in_list
+        elif kind in (_BYTE, _DOUBLE):
+            self.at += 1 if kind == _BYTE else 8
         else:
             raise ValueError(f"a field of type {kind}")
