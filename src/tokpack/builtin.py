@@ -88,6 +88,12 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         open="tokpack.sources.jsonl:open_source",
         records=True,
     )
+    yield SourceSpec(
+        "csv",
+        "a text column of CSV or TSV with a header",
+        suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst"),
+        open="tokpack.sources.csv:open_source",
+    )
 
 
 @hookimpl

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokpack.batches import TextBatch
 from tokpack.errors import DamagedError, UsageError
 from tokpack.protocols import Problem, SourceBatch, SourceOptions
-from tokpack.sources.problems import settle
+from tokpack.sources.problems import describe_ill_formed, settle
 
 __all__ = ["find_text_column", "is_text", "text_batches"]
 
@@ -193,7 +193,7 @@ def _settle(
             raw.decode()
             documents.append(raw)
         except UnicodeDecodeError as error:
-            detail = f"byte 0x{raw[error.start]:02x} at {error.start:,} of it"
+            detail = describe_ill_formed(raw, error.start)
             problem = settle("invalid-utf8", path, row, detail, on_error=options.on_error, unit="row")
             problems.append(problem)
             if problem.action == "replaced":

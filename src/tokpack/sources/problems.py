@@ -13,6 +13,7 @@ __all__ = ["REASONS", "Reason", "describe_ill_formed", "settle"]
 
 Reason: TypeAlias = Literal[
     "invalid-utf8",
+    "bad-csv",
     "bad-json",
     "missing-field",
     "not-a-string",
@@ -27,6 +28,7 @@ Reason: TypeAlias = Literal[
 REASONS: Mapping[Reason, str] = MappingProxyType(
     {
         "invalid-utf8": "bytes that are not UTF-8; replaced, each maximal ill-formed part is one U+FFFD",
+        "bad-csv": "a row whose quotes do not match; never replaced",
         "bad-json": "a line that is not one JSON object; never replaced",
         "missing-field": "an object without the text field; never replaced",
         "not-a-string": "a text field that holds something else, null included; never replaced",
