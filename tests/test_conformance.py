@@ -120,18 +120,3 @@ class TestSlidingWindow(SamplerConformance):
 
 class TestPacked(SamplerConformance):
     name = "packed"
-
-
-class TestJsonlFormat(FormatConformance):
-    name = "jsonl"
-    golden = "".join(
-        f"{json.dumps({'input_ids': ids}, separators=(',', ':'))}\n" for ids in GOLDEN_DOCUMENTS
-    ).encode()
-
-
-class TestJsonlGzip(FormatConformance):
-    name = "jsonl-gz"
-
-
-class TestJsonlZstd(FormatConformance):
-    name = "jsonl-zst"
