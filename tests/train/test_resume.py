@@ -186,16 +186,15 @@ def in_data_wait(run: Run, monkeypatch: pytest.MonkeyPatch, turn: int) -> None:
     import threading
 
     sampler, fills = run.sampler, iter(range(10**6))
-    fill, never = sampler.fill, threading.Event()
+    fill = sampler.fill
 
     def hang(rows: Any, out: Any) -> None:
         if next(fills) == turn + 3:
             threading.Timer(0.05, terminate).start()
-            never.wait(20)
+            threading.Event().wait()
         fill(rows, out)
 
     monkeypatch.setattr(sampler, "fill", hang)
-    monkeypatch.setattr(run.loader, "close", never.set)
 
 
 def between_steps(run: Run, monkeypatch: pytest.MonkeyPatch, turn: int) -> None:

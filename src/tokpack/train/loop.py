@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from tokpack.errors import DamagedError, UsageError
 from tokpack.loader.device import TensorBatch
+from tokpack.protocols import Tracker
 from tokpack.train.checkpoint import export_weights
 from tokpack.train.evaluate import evaluate, sample_text
 from tokpack.train.loss import IGNORE_INDEX
@@ -41,11 +43,11 @@ class Outcome:
     stopped_by: str
 
 
-def train(run: Run, stop: StopRequest) -> Outcome:
+def train(run: Run, stop: StopRequest, *, also: Sequence[Tracker] = ()) -> Outcome:
     """Train until ``max_iters``, until patience ends, or until ``stop`` is asked for.
 
     However it ends, the last thing that happens is a complete checkpoint, unless the losses went bad: then
-    the last good one stays as it is.
+    the last good one stays as it is. ``also`` are trackers beside those that the settings name.
 
     Raises:
         DamagedError: the loss was not finite for ``train.stop_after_bad_steps`` steps in a row.
@@ -55,7 +57,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     settings, compute, progress, loader = run.settings, run.compute, run.progress, run.loader
     max_iters, world = settings.train.max_iters, compute.world_size
     tokens_per_step = settings.data.global_batch_size * settings.data.seq_len
-    trackers, checkpoints = run.open_trackers(), run.open_checkpoints()
+    trackers, checkpoints = run.open_trackers(also), run.open_checkpoints()
     speed = Speed(
         flops_per_token=run.flops_per_token,
         peak=float(run.facts["peak_flops"]) * world,
@@ -83,7 +85,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         means, lengths = torch.stack([compute.sum(losses) / world, norms]).tolist()
         numbers = speed.report()
         for made, (loss, norm) in enumerate(zip(means, lengths, strict=True), progress.step - len(means)):
-            if wrong := watch.see(loss if math.isfinite(norm) else math.nan):
+            if wrong := watch.see(loss, norm):
                 where = describe_rows(run.sampler, loader.share, made)
                 trackers.text(made + 1, "note", f"step {made + 1}: {wrong}; {where}")
         pending.clear()
@@ -157,6 +159,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
                         part.backward()
                         total += part.detach()
             except StopWaiting:
+                run.abandoned = True  # whatever the data thread hangs on, it is not waited for
                 run.optimizers.zero_grad()
                 continue
             norm = clip_gradients(run.optimizers.parameters, settings.optim.clip)
@@ -180,7 +183,6 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         ) from error
     finally:
         gc.enable()
-        loader.close()
         try:
             checkpoints.close()
         finally:

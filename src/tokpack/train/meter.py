@@ -25,11 +25,11 @@ class LossWatch:
         self.recent = deque(recent, maxlen=self.WINDOW)
         self.bad_in_a_row = 0
 
-    def see(self, loss: float) -> str:
-        """Take the next loss; return what is wrong with it, or ""."""
-        if not math.isfinite(loss):
+    def see(self, loss: float, norm: float) -> str:
+        """Take the next loss and norm of gradients; return what is wrong with them, or ""."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             self.bad_in_a_row += 1
-            return f"the loss is {loss}; the weights were left as they were"
+            return f"the loss is {loss}, its gradient's norm {norm}; the weights were left as they were"
         self.bad_in_a_row = 0
         message = ""
         if self.sigmas and len(self.recent) >= self.LEAST:

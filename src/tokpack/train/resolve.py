@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.errors import UsageError
 from tokpack.train.config import Settings
@@ -28,8 +30,10 @@ def open_split(dataset: Dataset, split: str) -> ShardStore:
     return store
 
 
-def complete_settings(settings: Settings, dataset: Dataset, *, world_size: int) -> Settings:
-    """Fill in every number that was left to be worked out."""
+def complete_settings(
+    settings: Settings, dataset: Dataset, *, world_size: int, dtype: torch.dtype
+) -> Settings:
+    """Fill in what was left to be worked out, so that the same settings mean the same run anywhere."""
     data, vocab_size = settings.data, dataset.manifest.tokenizer.vocab_size
     evaluate = settings.eval.every
     if evaluate < 0:
@@ -41,6 +45,7 @@ def complete_settings(settings: Settings, dataset: Dataset, *, world_size: int) 
         settings,
         model=complete(settings.model, vocab_size=vocab_size, seq_len=data.seq_len),
         data=replace(data, global_batch_size=rows),
+        train=replace(settings.train, dtype="bfloat16" if dtype == torch.bfloat16 else "float32"),
         eval=replace(settings.eval, every=evaluate),
         checkpoint=replace(settings.checkpoint, every=save),
         sample=replace(settings.sample, every=sample),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tokpack.errors import DamagedError
 from tokpack.loader import Loader
 from tokpack.loader.device import TensorBatch, open_device_loader
 from tokpack.plugins import Plugins
-from tokpack.protocols import RunInfo, Sampler, SamplerOptions, Tokenizer
+from tokpack.protocols import RunInfo, Sampler, SamplerOptions, Tokenizer, Tracker
 from tokpack.samplers import open_sampler
 from tokpack.train.attention import AttentionPlan, Kernel, choose_kernel, plan_attention
 from tokpack.train.checkpoint import Checkpoint, Checkpoints, compare_identity, load_checkpoint
@@ -61,6 +61,7 @@ class Run:
     tokenizer: Tokenizer
     facts: Mapping[str, Any]
     progress: Progress
+    abandoned: bool = False  # the data thread may hang: end without waiting for it
 
     @property
     def sampler(self) -> Sampler:
@@ -125,7 +126,7 @@ class Run:
             directory, keep=config.keep, background=config.background, writes=self.compute.rank == 0
         )
 
-    def open_trackers(self) -> Trackers:
+    def open_trackers(self, also: Iterable[Tracker] = ()) -> Trackers:
         """Open the trackers; ranks other than 0 have none."""
         info = RunInfo(
             name=self.folder.path.name,
@@ -135,12 +136,14 @@ class Run:
             step=self.progress.step,
             max_iters=self.settings.train.max_iters,
         )
-        names = self.settings.log.trackers if self.compute.rank == 0 else ()
-        return open_trackers(names, info, self.plugins)
+        if self.compute.rank != 0:
+            return Trackers([])
+        return Trackers([*open_trackers(self.settings.log.trackers, info, self.plugins), *also])
 
     def close(self) -> None:
         """Let go of the folder and of the other processes."""
-        self.loader.close()
+        if not self.abandoned:
+            self.loader.close()
         self.folder.release()
         self.compute.leave()
 
@@ -172,7 +175,7 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
 def _assemble(
     settings: Settings, plugins: Plugins, dataset: Dataset, compute: Compute, resume: RunFolder | None
 ) -> Run:
-    settings = complete_settings(settings, dataset, world_size=compute.world_size)
+    settings = complete_settings(settings, dataset, world_size=compute.world_size, dtype=compute.dtype)
     check_ids(settings, dataset)
     data, train = settings.data, settings.train
     store = open_split(dataset, data.train_split)

@@ -11,14 +11,14 @@ from tokpack.specs import load
 __all__ = ["Trackers", "open_trackers"]
 
 
-def open_trackers(names: Iterable[str], run: RunInfo, plugins: Plugins) -> Trackers:
+def open_trackers(names: Iterable[str], run: RunInfo, plugins: Plugins) -> list[Tracker]:
     """Open trackers by name.
 
     Raises:
         UnknownPluginError: no such tracker is installed.
     """
     specs = [plugins.trackers[name] for name in dict.fromkeys(names)]
-    return Trackers([load(spec.open)(run) for spec in specs])
+    return [load(spec.open)(run) for spec in specs]
 
 
 class Trackers:
