@@ -7,6 +7,7 @@ import itertools
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,10 @@ class UnitWork:
         splits = [unit.split] if self._held_out(unit) is None else [unit.split, VALIDATION]
         writers = {split: PieceWriter(folder, split, self.options.columns) for split in splits}
         ledger, problems, digests = Ledger(), 0, []
-        with (folder / QUARANTINE).open("wb") as quarantine:
+        with ExitStack() as stack:
+            quarantine = stack.enter_context((folder / QUARANTINE).open("wb"))
+            for writer in writers.values():
+                stack.callback(writer.close)
             for part in unit.parts:
                 digests.append(slice_digest(part.slice))
                 for batch in self.sources[part.kind].read(part.slice):
