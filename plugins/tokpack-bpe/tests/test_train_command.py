@@ -78,6 +78,16 @@ def test_options_reach_the_trainer(folder):
     assert report["longest_tokens"][0]["bytes"] == 4
 
 
+def test_standard_input_is_an_input(folder):
+    text = (folder / "train.txt").read_text()
+    named = run("train.txt", "--vocab-size", 320, "-o", "named", cwd=folder)
+    piped = run("-", "--vocab-size", 320, "-o", "piped", cwd=folder, input=text)
+    assert (named.returncode, piped.returncode) == (0, 0), named.stderr + piped.stderr
+    assert (folder / "named" / "merges.txt").read_bytes() == (folder / "piped" / "merges.txt").read_bytes()
+    empty = run("-", "--vocab-size", 320, cwd=folder, input="")
+    assert (empty.returncode, "standard input is empty" in empty.stderr) == (2, True)
+
+
 def test_fewer_ids_than_asked_is_said(folder):
     done = run("val.txt", "--vocab-size", 50_000, cwd=folder)
     assert done.returncode == 0

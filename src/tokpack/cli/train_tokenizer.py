@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from tokpack.cli.console import (
     format_bytes,
@@ -17,9 +19,13 @@ from tokpack.cli.console import (
     parse_bytes,
     print_json,
     print_table,
-    stderr,
     table,
 )
+from tokpack.cli.phases import PhaseProgress
+from tokpack.encoding.run import STDIN
+from tokpack.encoding.workspace import stdin_suffix
+from tokpack.errors import UsageError
+from tokpack.plugins import discover
 from tokpack.protocols import OnError, SourceOptions, TextSplit, TrainingOptions
 from tokpack.tokenizers.quality import longest_tokens
 from tokpack.tokenizers.training import TrainedTokenizer, train_tokenizer
@@ -30,13 +36,18 @@ _DATA = "What to read"
 _LEARN = "What to learn"
 _OUTPUT = "What to write"
 _RUN = "How to run"
-_LONGEST = 10
+_LONGEST = 10  # tokens shown
+_SHOWN = 48  # characters of each
 
 
 def train(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files, folders or quoted globs.", show_default=False),
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders or quoted globs; `-` is standard input.",
+            show_default=False,
+        ),
     ],
     vocab_size: Annotated[
         int,
@@ -168,9 +179,9 @@ def train(
     `tokpack encode train.txt --tokenizer bpe:./tok` then uses it
     """
     begun = time.monotonic()
-    with _Report(quiet=quiet or as_json) as report:
+    with PhaseProgress(quiet=quiet or as_json) as progress, TemporaryDirectory(prefix="tokpack-") as folder:
         trained = train_tokenizer(
-            inputs,
+            [_kept_stdin(Path(folder), input_format) if item == STDIN else item for item in inputs],
             output,
             options=TrainingOptions(
                 vocab_size=vocab_size,
@@ -181,7 +192,7 @@ def train(
                 min_frequency=min_frequency,
                 max_token_length=max_token_length,
                 workers=workers or _cores(),
-                progress=report.progress,
+                progress=progress.report,
             ),
             backend=backend,
             validation=validation or [],
@@ -203,48 +214,25 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Report:
-    """Progress for people: a bar for each phase on a terminal, a line now and then elsewhere."""
-
-    _LINE_SECONDS = 5.0
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._console = stderr()
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            disable=quiet or not self._console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._last_line = time.monotonic()
-
-    def __enter__(self) -> _Report:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        if self._quiet:
-            return
-        begins = phase not in self._tasks
-        if begins:
-            self._tasks[phase] = self._bars.add_task(phase, total=None)
-        self._bars.update(self._tasks[phase], completed=done, total=total or None)
-        now = time.monotonic()
-        if not self._console.is_terminal and (begins or now - self._last_line > self._LINE_SECONDS):
-            self._last_line = now
-            self._console.print(f"{phase}: {done / max(1, total):.0%}" if total else phase)
+def _kept_stdin(folder: Path, input_format: str | None) -> str:
+    """Keep standard input in a file, for as long as the command runs, and return its name."""
+    stream = sys.stdin.buffer
+    if not (first := stream.read(1 << 16)):
+        raise UsageError("standard input is empty; name files or a folder: tokpack train-tokenizer ./data")
+    suffix = discover().sources[input_format].suffixes[0] if input_format else stdin_suffix(first)
+    path = folder / f"stdin{suffix}"
+    with path.open("wb") as file:
+        file.write(first)
+        shutil.copyfileobj(stream, file)
+    return str(path)
 
 
 def _show(trained: TrainedTokenizer, seconds: float) -> None:
     quality, vocab_size = trained.quality, trained.tokenizer.vocab_size
-    rows = [(str(token_id), str(len(token)), _printable(token)) for token_id, token in _longest(trained)]
+    rows = [
+        (str(token_id), str(len(token)), _shortened(_printable(token)))
+        for token_id, token in _longest(trained)
+    ]
     print_table(table("longest tokens", ("id", "bytes", "token"), rows, right=(0, 1)))
     typer.echo(
         f"trained on {format_count(trained.documents)} documents, {format_bytes(trained.text_bytes)}, "
@@ -294,6 +282,10 @@ def _summary(trained: TrainedTokenizer, seconds: float) -> dict[str, Any]:
 
 def _longest(trained: TrainedTokenizer) -> list[tuple[int, bytes]]:
     return longest_tokens(trained.tokenizer, _LONGEST)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _printable(token: bytes) -> str:

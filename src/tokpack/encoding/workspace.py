@@ -27,7 +27,7 @@ from tokpack.dataset.publish import (
 )
 from tokpack.errors import MismatchError, UsageError
 
-__all__ = ["Workspace", "open_workspace"]
+__all__ = ["Workspace", "open_workspace", "stdin_suffix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Workspace:
         if not first:
             temporary.unlink()
             return None
-        path = self.folder / f"stdin{suffix or _sniff(first)}"
+        path = self.folder / f"stdin{suffix or stdin_suffix(first)}"
         if path.exists() and not _same_content(path, temporary):
             temporary.unlink()
             raise MismatchError(
@@ -188,7 +188,8 @@ def _difference(before: Any, now: Any, name: str = "") -> str | None:
     return None if before == now else f"another {name}: {before!r}, now {now!r}"
 
 
-def _sniff(first: bytes) -> str:
+def stdin_suffix(first: bytes) -> str:
+    """Guess from its beginning what standard input holds: JSON lines or text."""
     return ".jsonl" if first.lstrip()[:1] == b"{" else ".txt"
 
 
