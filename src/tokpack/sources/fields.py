@@ -129,7 +129,7 @@ class RecordFields:
             return Broken("missing-field", f"it has no field {self._required!r}; name the one that it has")
         return record.decode()
 
-    def _diagnose(self, line: bytes, error: Exception) -> Broken:
+    def _diagnose(self, line: bytes, error: Exception) -> str | Broken:
         try:
             line.decode()
         except UnicodeDecodeError as wrong:
@@ -138,8 +138,9 @@ class RecordFields:
             return mended if isinstance(mended, Broken) else reason._replace(mended=mended)
         if (whole := _without_lone_surrogates(line, b"ufffd")) != line:
             mended = self.decode(whole)
-            reason = Broken("lone-surrogate", "an escape for half of a pair")
-            return mended if isinstance(mended, Broken) else reason._replace(mended=mended)
+            if isinstance(mended, Broken) or mended == self.decode(_without_lone_surrogates(line, b"ufffe")):
+                return mended  # what is wrong is something else, or stands in a field that nobody asked for
+            return Broken("lone-surrogate", "an escape for half of a pair", mended)
         deep = isinstance(error, RecursionError)
         return Broken("bad-json", "nested too deeply" if deep else f"{error}")
 
