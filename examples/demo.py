@@ -19,10 +19,14 @@ CORPUS_BYTES = 12_000_000
 HELD_OUT = 20  # every 20th file goes to validation
 
 COMMANDS = """
-tokpack encode data/train.jsonl --validation data/validation.jsonl --tokenizer byte --format bin
+tokpack train-tokenizer data/train.jsonl --validation data/validation.jsonl --vocab-size 2048 --output tok
+tokpack encode data/train.jsonl --validation data/validation.jsonl --tokenizer bpe:./tok --format bin
 tokpack verify ./tokenized
 tokpack info ./tokenized
-tokpack decode ./tokenized --split validation --tokens 0:400
+tokpack decode ./tokenized --split validation --tokens 0:120
+tokpack train --sampler random-block --preset tiny --max-iters 300 --eval-every 100 --name demo
+tokpack generate runs/demo --prompt "def main(" --max-tokens 80 --seed 1
+tokpack plot runs/demo
 """
 
 

@@ -5,31 +5,23 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tokpack.chat.options import ChatOptions, read_template
 from tokpack.cli.console import (
-    format_bytes,
-    format_count,
-    format_seconds,
-    ledger_line,
+    cores,
     parse_bytes,
     parse_pairs,
     print_json,
-    print_table,
-    stderr,
-    table,
 )
-from tokpack.encoding.estimate import estimate
-from tokpack.encoding.job import Job, prepare
+from tokpack.cli.encode_report import EncodeReport, show_estimate, show_result, summary
+from tokpack.cli.train_tokenizer import train_if_missing
+from tokpack.encoding.job import prepare
 from tokpack.encoding.options import EncodeOptions
-from tokpack.encoding.run import STDIN, Encoded, Listener, encode_job
-from tokpack.encoding.run import Progress as Done
+from tokpack.encoding.run import STDIN, Listener, encode_job
 from tokpack.encoding.transfer import delivered
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
@@ -189,6 +181,14 @@ def encode(
             rich_help_panel=_TOKENS,
         ),
     ] = False,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Train the tokenizer (such as `bpe:./tok`) to this size first, on the training inputs, "
+            "unless it exists.",
+            rich_help_panel=_TOKENS,
+        ),
+    ] = None,
     max_length: Annotated[
         int | None,
         typer.Option(help="Most tokens in a stored document, BOS and EOS included.", rich_help_panel=_TOKENS),
@@ -285,6 +285,8 @@ def encode(
     `tokpack encode --tokenizer tiktoken:gpt2 --format bin` reads ./data and writes ./tokenized
 
     `tokpack encode corpus.jsonl.zst -t tiktoken:cl100k_base --val-fraction 0.005 -o cl100k`
+
+    `tokpack encode train.txt --validation val.txt -t bpe:./tok --vocab-size 10000` trains ./tok first
     """
     options = EncodeOptions(
         tokenizer=tokenizer,
@@ -318,12 +320,22 @@ def encode(
     )
     splits = {name: [pattern] for name, pattern in parse_pairs(split or [], "--split").items()}
     paths = _default_inputs(inputs or [])
-    report = _Report(quiet=quiet or as_json)
+    if vocab_size is not None:
+        train_if_missing(
+            tokenizer,
+            vocab_size,
+            paths,
+            validation=validation or [],
+            source=options.source,
+            input_format=input_format,
+            quiet=quiet or as_json,
+        )
+    report = EncodeReport(quiet=quiet or as_json)
     if dry_run:
         if STDIN in paths:
             raise UsageError("--dry-run cannot look ahead in standard input; name files instead")
         job = prepare(paths, options, validation=validation or [], splits=splits, plugins=discover())
-        _show_estimate(job, workers or _cores(), as_json=as_json)
+        show_estimate(job, workers or cores(), as_json=as_json)
         return
     with report, delivered(output, overwrite=overwrite) as folder:
         encoded = encode_job(
@@ -333,18 +345,14 @@ def encode(
             validation=validation or [],
             splits=splits,
             executor=executor,
-            workers=workers or _cores(),
+            workers=workers or cores(),
             overwrite=overwrite,
             listener=Listener(report.plan, report.progress),
         )
     if as_json:
-        print_json(_summary(encoded))
+        print_json(summary(encoded))
     elif not quiet:
-        _show_result(encoded, output)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        show_result(encoded, output)
 
 
 def _text_split(text_split: TextSplit, separator: str) -> TextSplit:
@@ -380,142 +388,3 @@ def _is_piped() -> bool:
     except (OSError, ValueError, AttributeError):
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
-
-
-class _Report:
-    """Progress for people: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
-
-    _LINE_SECONDS = 10.0
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._console = stderr()
-        self._begun = self._last = time.monotonic()
-        self._bar: Progress | None = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Report:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def plan(self, job: Job, resumes: bool) -> None:
-        self._begun = self._last = time.monotonic()
-        if self._quiet:
-            return
-        inputs, how = job.plan.inputs, dict.fromkeys(job.plan.descriptions)
-        self._console.print(
-            f"{'continuing: ' if resumes else ''}{len(inputs)} input{'s' * (len(inputs) != 1)}, "
-            f"{format_bytes(job.plan.size_bytes)}, {'; '.join(list(how)[:3])}; "
-            f"{job.options.tokenizer} ({format_count(job.tokenizer.vocab_size)} ids, {job.tokenizer.engine}) "
-            f"→ {job.format.name} {job.dtype.name}"
-        )
-        if self._console.is_terminal:
-            # No refresh thread: workers are forked while this process has one thread only.
-            self._bar = Progress(
-                TextColumn("encoding"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-                auto_refresh=False,
-            )
-            self._task = self._bar.add_task("encode", total=None, rate="")
-            self._bar.start()
-
-    def progress(self, done: Done) -> None:
-        if self._quiet:
-            return
-        seconds = max(time.monotonic() - self._begun, 1e-9)
-        fresh = done.done_bytes - done.resumed_bytes
-        rate = f"{fresh / seconds / 1e6:.1f} MB/s, {format_count(done.tokens)} tokens"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done.done_bytes, total=done.total_bytes, rate=rate)
-            self._bar.refresh()
-        elif time.monotonic() - self._last > self._LINE_SECONDS:
-            self._last = time.monotonic()
-            left = (done.total_bytes - done.done_bytes) / max(fresh / seconds, 1.0)
-            self._console.print(
-                f"{format_bytes(done.done_bytes)} of {format_bytes(done.total_bytes)}, {rate}, "
-                f"{format_seconds(left)} left"
-            )
-
-
-def _show_result(encoded: Encoded, output: str) -> None:
-    manifest = encoded.manifest
-    rows = [
-        (
-            name,
-            format_count(split.documents),
-            format_count(split.tokens),
-            str(len(split.shards)),
-            format_bytes(sum(info.size_bytes for shard in split.shards for info in shard.files)),
-            f"{split.text_bytes / max(split.tokens, 1):.2f}",
-        )
-        for name, split in manifest.splits.items()
-    ]
-    columns = ("split", "documents", "tokens", "shards", "size", "bytes/token")
-    print_table(table("", columns, rows, right=range(1, 6)))
-    typer.echo(ledger_line(manifest.ledger))
-    seconds = max(encoded.seconds, 1e-9)
-    tokens = sum(split.tokens for split in manifest.splits.values())
-    fresh = encoded.progress.done_bytes - encoded.progress.resumed_bytes
-    typer.echo(
-        f"{format_seconds(seconds)}, {fresh / seconds / 1e6:.1f} MB/s, "
-        f"{tokens / seconds / 1e6:.2f} M tokens/s, {manifest.tokenizer.engine}"
-    )
-    typer.echo(f"root digest {manifest.root_digest}")
-    typer.echo(f"{output} is complete; next: tokpack verify {output}")
-
-
-def _summary(encoded: Encoded) -> dict[str, Any]:
-    import msgspec
-
-    manifest: dict[str, Any] = msgspec.to_builtins(encoded.manifest)
-    return {
-        "path": str(encoded.path),
-        "root_digest": encoded.manifest.root_digest,
-        "seconds": round(encoded.seconds, 3),
-        "resumed_bytes": encoded.progress.resumed_bytes,
-        "manifest": manifest,
-    }
-
-
-def _show_estimate(job: Job, workers: int, *, as_json: bool) -> None:
-    expected = estimate(job)
-    seconds = expected.seconds / max(1, min(workers, len(job.plan.units)))
-    if as_json:
-        print_json(
-            {
-                "inputs": [
-                    {"path": item.path, "split": item.split, "bytes": item.size_bytes, "documents": text}
-                    for item, text in zip(job.plan.inputs, job.plan.descriptions, strict=True)
-                ],
-                "units": len(job.plan.units),
-                "bytes": job.plan.size_bytes,
-                "estimate": {
-                    "documents": expected.documents,
-                    "tokens": expected.tokens,
-                    "disk_bytes": expected.disk_bytes,
-                    "seconds": round(seconds, 1),
-                },
-            }
-        )
-        return
-    rows = [
-        (item.path, item.kind, item.split, format_bytes(item.size_bytes), text)
-        for item, text in zip(job.plan.inputs, job.plan.descriptions, strict=True)
-    ]
-    shown = rows if len(rows) <= 20 else [*rows[:19], (f"… {len(rows) - 19:,} more", "", "", "", "")]
-    print_table(table("", ("input", "source", "split", "size", "documents"), shown, right=[3]))
-    typer.echo(
-        f"{len(rows):,} inputs, {format_bytes(job.plan.size_bytes)}, {len(job.plan.units):,} units of work\n"
-        f"tokenizer {job.options.tokenizer}: {format_count(job.tokenizer.vocab_size)} ids, "
-        f"{job.tokenizer.engine}, {job.dtype.name}\n"
-        f"estimated from {format_bytes(expected.sampled_bytes)}: about {format_count(expected.documents)} "
-        f"documents, {format_count(expected.tokens)} tokens, {format_bytes(expected.disk_bytes)} on disk, "
-        f"{format_seconds(seconds)} with {workers} workers\nnothing was written"
-    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -13,12 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from tokpack.cli.console import (
+    cores,
     format_bytes,
     format_count,
     format_seconds,
     parse_bytes,
     print_json,
     print_table,
+    stderr,
     table,
 )
 from tokpack.cli.phases import PhaseProgress
@@ -27,10 +29,11 @@ from tokpack.encoding.workspace import stdin_suffix
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import OnError, SourceOptions, TextSplit, TrainingOptions
+from tokpack.references import Reference
 from tokpack.tokenizers.quality import longest_tokens
 from tokpack.tokenizers.training import TrainedTokenizer, train_tokenizer
 
-__all__ = ["train"]
+__all__ = ["train", "train_if_missing"]
 
 _DATA = "What to read"
 _LEARN = "What to learn"
@@ -191,7 +194,7 @@ def train(
                 tie_rule=ties,
                 min_frequency=min_frequency,
                 max_token_length=max_token_length,
-                workers=workers or _cores(),
+                workers=workers or cores(),
                 progress=progress.report,
             ),
             backend=backend,
@@ -210,10 +213,6 @@ def train(
         _show(trained, seconds)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _kept_stdin(folder: Path, input_format: str | None) -> str:
     """Keep standard input in a file, for as long as the command runs, and return its name."""
     stream = sys.stdin.buffer
@@ -225,6 +224,49 @@ def _kept_stdin(folder: Path, input_format: str | None) -> str:
         file.write(first)
         shutil.copyfileobj(stream, file)
     return str(path)
+
+
+def train_if_missing(
+    tokenizer: str,
+    vocab_size: int,
+    inputs: Sequence[str],
+    *,
+    validation: Sequence[str],
+    source: SourceOptions,
+    input_format: str | None,
+    quiet: bool,
+) -> None:
+    """Train the tokenizer that a reference names, if it does not exist, and say which of the two it was.
+
+    Raises:
+        UsageError: the reference names no path, or the input is a pipe, which cannot be read twice.
+    """
+    reference = Reference.parse(tokenizer)
+    if not reference.model:
+        raise UsageError(f"--vocab-size trains a tokenizer, but {tokenizer} names no folder for it")
+    path = Path(reference.model)
+    console = stderr()
+    if path.exists():
+        if not quiet:
+            console.print(f"{path} exists: training skipped (--vocab-size {vocab_size} is not looked at)")
+        return
+    if STDIN in inputs:
+        raise UsageError("standard input cannot be read twice; train first: tokpack train-tokenizer FILE")
+    with PhaseProgress(quiet=quiet) as progress:
+        trained = train_tokenizer(
+            inputs,
+            path,
+            options=TrainingOptions(vocab_size=vocab_size, workers=cores(), progress=progress.report),
+            backend=reference.backend,
+            validation=validation,
+            source=source,
+            input_format=input_format,
+        )
+    if not quiet:
+        console.print(
+            f"trained {path}: {format_count(trained.tokenizer.vocab_size)} ids from "
+            f"{format_bytes(trained.text_bytes)}, {trained.quality.bytes_per_token:.2f} bytes per token"
+        )
 
 
 def _show(trained: TrainedTokenizer, seconds: float) -> None:
