@@ -73,10 +73,11 @@ def invert(items: _Rows, size: int, keys: _Keys) -> _Rows:
 def _walk(values: _Rows, size: int, keys: _Keys, step: Callable[..., _Rows]) -> _Rows:
     if not 1 <= size <= MAX_SIZE:
         raise ValueError(f"a permutation of {size:,} items; it must have 1 to 2**62")
-    a = isqrt(size - 1) + 1
-    b = -(-size // a)
+    root = isqrt(size - 1) + 1
+    # (root + skew)(root - skew) lies just above size, so that few values walk twice; yet a and b stay alike.
+    skew = min(isqrt(root * root - size), root // 8)
+    a, b = root + skew, root - skew
     result = step(values, a, b, keys)
-    # a·b exceeds size by less than a, so all but about 1 in sqrt(size) values are inside at once.
     while len(outside := np.flatnonzero(result >= size)):
         result[outside] = step(result[outside], a, b, keys if keys.shape[1] == 1 else keys[:, outside])
     return result
@@ -115,13 +116,15 @@ def _join(left: NDArray[np.uint32], right: NDArray[np.uint32], b: int) -> _Rows:
 
 
 def _hash_below(values: NDArray[np.uint32], key: Any, bound: int) -> NDArray[np.uint32]:
-    """Hash 32-bit values into [0, bound). The mixer is Wellons' lowbias32."""
+    """Hash 32-bit values into [0, bound).
+
+    The mixer is Wellons' lowbias32 but for its last step: that mixes low bits, and the high ones count here.
+    """
     hashed = values ^ key
     hashed ^= hashed >> np.uint32(16)
     hashed *= np.uint32(0x7FEB352D)
     hashed ^= hashed >> np.uint32(15)
     hashed *= np.uint32(0x846CA68B)
-    hashed ^= hashed >> np.uint32(16)
     scaled = hashed.astype(np.uint64)
     scaled *= np.uint64(bound)
     scaled >>= np.uint64(32)

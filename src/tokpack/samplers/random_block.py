@@ -146,10 +146,10 @@ class RandomBlock:
         return (hashed % np.uint64(self._legal_starts)).astype(np.int64)
 
     def _exact_starts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        cycles = rows // self._legal_starts
-        first = int(cycles.min())
-        if first == int(cycles.max()):
+        first = int(rows.min()) // self._legal_starts
+        if first == int(rows.max()) // self._legal_starts:
             return self._starts_in_cycle(rows - first * self._legal_starts, first)
+        cycles = rows // self._legal_starts
         starts = np.empty(len(rows), np.int64)
         for cycle in np.unique(cycles).tolist():
             here = np.flatnonzero(cycles == cycle)
