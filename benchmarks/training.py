@@ -15,6 +15,7 @@ import torch
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.run import encode_job
 from tokpack.plugins import discover
+from tokpack.protocols import SourceOptions
 from tokpack.train.config import Settings, expand, merge
 from tokpack.train.layers import layered
 from tokpack.train.loop import train
@@ -30,10 +31,13 @@ Side = Callable[[], None]
 def make_dataset(folder: Path, megabytes: int) -> Path:
     """Encode random words as bytes; what is in a text matters to no side."""
     words = "a king said no man shall pass this gate before night falls again"
-    chosen = np.random.default_rng(0).choice(words.split(), size=megabytes * 200_000)
-    text = "\n".join(" ".join(chosen[i : i + 200]) for i in range(0, len(chosen), 200))
+    chance = np.random.default_rng(0)
+    chosen = chance.choice(words.split(), size=megabytes * 200_000)
+    cuts = np.cumsum(chance.integers(20, 300, size=len(chosen) // 150))
+    documents = [" ".join(part) for part in np.split(chosen, cuts[cuts < len(chosen)])]
+    text = "\n".join(documents)
     (folder / "text.txt").write_text(text)
-    options = EncodeOptions(tokenizer="byte", val_fraction=0.02)
+    options = EncodeOptions(tokenizer="byte", val_fraction=0.02, source=SourceOptions(split="lines"))
     encode_job([str(folder / "text.txt")], options, output=folder / "tokenized")
     return folder / "tokenized"
 

@@ -206,3 +206,27 @@ def test_two_processes_train_as_one(run: Run, place: Path, parallel: str) -> Non
     # A checkpoint knows nothing of how many processes made it.
     done = run("train", "--resume", "runs/two", "--max-iters", "14", "--batch-size", "8")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.nightly
+def test_ranks_agree_on_the_step_to_stop_at(run: Run, place: Path) -> None:
+    """A signal reaches one of two processes: both end, with one checkpoint, and the run goes on."""
+    arguments = ["train", "--max-iters", "100000", "--name", "long", "--set", "log.every=1", *SMALL]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tokpack"]
+    process = subprocess.Popen(
+        [sys.executable, *launch, *arguments], cwd=place, env=environment(), stdout=-3, stderr=-3
+    )
+    metrics = place / "runs" / "long" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size > 500):
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"tokpack" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    os.kill(int(workers[1]), signal.SIGTERM)
+    process.wait(timeout=120)
+    step = max(int(path.name[5:]) for path in (place / "runs/long/checkpoints").glob("step-*"))
+    assert step == records(place / "runs" / "long")[-1]["step"]
+    again = ["--resume", "runs/long", "--batch-size", "32", "--max-iters", str(step + 2)]
+    done = run("train", *again)
+    assert done.returncode == 0, done.stderr

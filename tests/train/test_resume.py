@@ -352,3 +352,24 @@ def test_code_named_by_a_folder_is_not_loaded(start: Start, finish: Finish) -> N
     with pytest.raises(UsageError, match=r"--set model.factory=os:system"):
         without_factory({"model": {"factory": "os:system"}}, "", where=Path("runs/x"))
     assert checkpoint_module.load_checkpoint is load_checkpoint
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+def test_compiled_run_resumes_bitwise(start: Start, finish: Finish, records: Records, tmp_path: Path) -> None:
+    options = (*BITWISE, "train.compile=on", "train.max_iters=12")
+    whole = start(*options, root=tmp_path / "whole")
+    finish(whole)
+    run = start(*options)
+    finish(run, at=8)
+    finish(start(resume=run.folder.path))
+    assert_equal_bits(load_checkpoint(run.folder.path), load_checkpoint(whole.folder.path))
+    eager = start(*BITWISE, "model.dropout=0", "train.max_iters=12", root=tmp_path / "eager")
+    compiled = start(*options, "model.dropout=0", root=tmp_path / "compiled")
+    for each in (eager, compiled):
+        finish(each)
+    found, expected = (
+        [record["loss"] for record in records(each.folder.path) if "loss" in record]
+        for each in (compiled, eager)
+    )
+    assert found == pytest.approx(expected, rel=1e-4)

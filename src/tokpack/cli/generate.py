@@ -31,7 +31,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Repeat a text: same seed, same text.")] = None,
     samples: Annotated[int, typer.Option(help="How many texts to write.")] = 1,
     checkpoint: Annotated[str, typer.Option(help="best, last, or a step.")] = "best",
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     factory: Annotated[
         str, typer.Option(help="module:function of a model that is not tokpack's own.", show_default=False)
     ] = "",

@@ -94,8 +94,12 @@ def join(settings: Settings) -> Compute:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     if settings.train.deterministic:
+        from torch._inductor import config as inductor
+
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        if hasattr(inductor, "deterministic"):  # no choice of kernels by the clock
+            inductor.deterministic = True
     if world_size == 1:
         return Compute(device, dtype)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")

@@ -183,6 +183,7 @@ def train(run: Run, stop: StopRequest, *, also: Sequence[Tracker] = ()) -> Outco
         ) from error
     finally:
         gc.enable()
+        gc.unfreeze()
         try:
             checkpoints.close()
         finally:
