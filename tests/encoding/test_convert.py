@@ -88,6 +88,40 @@ def test_with_text(original: Dataset, tmp_path: Path) -> None:
         to(original.path, tmp_path / "b", "bin", with_text=True)
 
 
+def test_with_text_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
+    made = encode(tmp_path / "a.jsonl", tmp_path / "out", tokenizer="byte", format="jsonl", with_text=True)
+    (shard,) = made.manifest.splits["train"].shards
+    lines = [json.loads(line) for line in (made.path / shard.file.name).read_text().splitlines()]
+    assert [line["text"] for line in lines] == TEXTS
+    with pytest.raises(UsageError, match="bin stores no text"):
+        encode(tmp_path / "a.jsonl", tmp_path / "no", tokenizer="byte", with_text=True)
+
+
+def test_columns_go_along(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
+    padded = encode(
+        tmp_path / "a.jsonl",
+        tmp_path / "jsonl",
+        tokenizer="byte",
+        format="jsonl",
+        max_length=40,
+        padding="max_length",
+        pad_id=0,
+    )
+    wide = [name for name in ("parquet", "arrow") if name in FORMATS]
+    last = padded
+    for name in [*wide, "jsonl-gz"]:
+        last = to(last.path, tmp_path / name, name)
+        store, before = last["train"], padded["train"]
+        assert store.fingerprint == before.fingerprint
+        mask = store.column("attention_mask", 0, len(store))
+        assert mask.tolist() == before.column("attention_mask", 0, len(before)).tolist()
+        assert 0 < mask.sum() < len(mask)
+    with pytest.raises(UsageError, match="attention_mask beside its tokens, which bin cannot store"):
+        to(last.path, tmp_path / "bin", "bin")
+
+
 def test_one_digest_for_every_source(tmp_path: Path) -> None:
     """The same 400 stories as text, compressed JSON lines and, where installed, Parquet and Arrow."""
     folder = shared_data() / "text/formats"

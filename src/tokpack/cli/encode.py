@@ -231,6 +231,14 @@ def encode(
     num_shards: Annotated[
         int | None, typer.Option(help="Write this many shards per split.", rich_help_panel=_OUTPUT)
     ] = None,
+    with_text: Annotated[
+        bool,
+        typer.Option(
+            "--with-text",
+            help="Store each document's text too (jsonl): what its ids decode to.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     format_option: Annotated[
         list[str] | None,
         typer.Option(help="Option of the format, as NAME=VALUE.", rich_help_panel=_OUTPUT),
@@ -317,6 +325,7 @@ def encode(
         num_shards=num_shards,
         unit_bytes=parse_bytes(unit_bytes) or 0,
         format_options=parse_pairs(format_option or [], "--format-option"),
+        with_text=with_text,
     )
     splits = {name: [pattern] for name, pattern in parse_pairs(split or [], "--split").items()}
     paths = _default_inputs(inputs or [])

@@ -50,6 +50,7 @@ def encode(
     shard_bytes: int | None = None,
     num_shards: int | None = None,
     format_options: Mapping[str, str] | None = None,
+    with_text: bool = False,
     overwrite: bool = False,
     workers: int = 1,
 ) -> Dataset:
@@ -98,6 +99,7 @@ def encode(
         shard_bytes=shard_bytes,
         num_shards=num_shards,
         format_options=format_options or {},
+        with_text=with_text,
     )
     paths = [inputs] if isinstance(inputs, str | Path) else inputs
     encoded = encode_job(

@@ -89,6 +89,8 @@ def prepare(
     spec = plugins.formats[options.format]
     _check_format_options(spec, options.format_options)
     _check_columns(spec, options.columns, plugins)
+    if options.with_text and not spec.holds_text:
+        raise UsageError(f"{spec.name} stores no text; --with-text is for jsonl, jsonl-gz and jsonl-zst")
     tokenizer = open_tokenizer(
         options.tokenizer, options=TokenizerOptions(engine=options.engine), plugins=plugins
     )

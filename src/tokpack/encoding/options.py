@@ -48,6 +48,7 @@ class EncodeOptions:
     num_shards: int | None = None
     unit_bytes: int = 8 << 20
     format_options: Mapping[str, str] = field(default_factory=dict)
+    with_text: bool = False  # store each document's text too, where the format can
 
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
@@ -61,6 +62,8 @@ class EncodeOptions:
 
         if self.padding == "max_length" and self.max_length is None:
             raise UsageError("--padding max_length needs --max-length: say how long documents are to be")
+        if self.with_text and self.padding != "none":
+            raise UsageError("--with-text and --padding exclude each other: padding has no text")
 
     @property
     def columns(self) -> tuple[str, ...]:

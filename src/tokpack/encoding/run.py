@@ -17,6 +17,7 @@ from tokpack.encoding.job import Job, prepare
 from tokpack.encoding.journal import Journal
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.pieces import is_intact
+from tokpack.encoding.texts import DocumentTexts
 from tokpack.encoding.unit import UnitRecord, slice_digest
 from tokpack.encoding.workspace import Workspace, open_workspace
 from tokpack.errors import MismatchError, UsageError
@@ -143,6 +144,7 @@ def _layout(job: Job, workspace: Workspace) -> ShardLayout:
         columns=options.columns,
         shard_bytes=shard_bytes,
         numbered=shard_bytes is not None or options.num_shards is not None,
+        texts=DocumentTexts(job.tokenizer, job.bos_id, job.eos_id) if options.with_text else None,
     )
 
 
