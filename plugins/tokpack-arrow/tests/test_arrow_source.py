@@ -259,5 +259,6 @@ def test_what_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         resolved("./nowhere")
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(StorageError, match=r"cannot load nobody/nothing from the hub"):
         resolved("nobody/nothing")
