@@ -25,3 +25,15 @@ class TestTokenizer(TokenizerConformance):
     @pytest.fixture
     def tokenizer(self, path):
         return open_tokenizer(str(path), self.options)
+
+
+class TestWithNativeEngine(TokenizerConformance):
+    reference = "hf:"
+    options = TokenizerOptions(engine="auto")
+
+    @pytest.fixture
+    def tokenizer(self, paths):
+        tokenizer = open_tokenizer(str(paths["byte-level"]), self.options)
+        if tokenizer.engine.startswith("tokenizers"):
+            pytest.skip("no native engine is installed")
+        return tokenizer

@@ -208,19 +208,17 @@ class HFTokenizer:
         Raises:
             DamagedError: an id is not in the vocabulary.
         """
-        ids = [int(token_id) for token_id in tokens]
-        pieces = []
-        for token_id in ids:
-            piece = self._bytes.by_id[token_id] if 0 <= token_id < self.vocab_size else None
-            if piece is None:
-                raise DamagedError(
-                    f"token id {token_id:,} is not in the vocabulary of {self.files.origin}; "
-                    "was the data written with another tokenizer?"
-                )
-            pieces.append(piece)
+        ids = np.asarray(tokens, dtype=np.int64).tolist()
+        by_id, size = self._bytes.by_id, self.vocab_size
+        pieces = [by_id[token_id] if 0 <= token_id < size else None for token_id in ids]
+        if None in pieces:
+            raise DamagedError(
+                f"token id {ids[pieces.index(None)]:,} is not in the vocabulary of {self.files.origin}; "
+                "was the data written with another tokenizer?"
+            )
         if self._bytes.joined is None:
             return str(self._whole.decode(ids, skip_special_tokens=False)).encode()
-        return self._bytes.joined(pieces)
+        return self._bytes.joined([piece for piece in pieces if piece is not None])
 
     def save(self, directory: Path) -> None:
         """Write the files that ``hf:DIRECTORY`` needs, as they were read."""
