@@ -20,9 +20,10 @@ from tokpack.train.config import Settings, expand, merge
 from tokpack.train.layers import layered
 from tokpack.train.loop import train
 from tokpack.train.objective import make_loss, parallelise
+from tokpack.train.opening import open_run
 from tokpack.train.optim import Optimizers, clip_gradients
 from tokpack.train.presets import preset_values
-from tokpack.train.runs import Run, open_run
+from tokpack.train.runs import Run
 from tokpack.train.signals import StopRequest
 
 Side = Callable[[], None]

@@ -19,7 +19,8 @@ from tokpack.train.config import expand, merge
 from tokpack.train.folder import RunFolder
 from tokpack.train.layers import layered
 from tokpack.train.loop import Outcome, train
-from tokpack.train.runs import Run, open_run
+from tokpack.train.opening import open_run
+from tokpack.train.runs import Run
 from tokpack.train.signals import StopRequest
 
 SMALL = (

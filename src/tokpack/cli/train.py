@@ -186,7 +186,7 @@ def _open(
     plugins.samplers[settings.data.sampler]
 
     # From here on torch is needed, which takes seconds to import: every quick look is behind us.
-    from tokpack.train.runs import open_run
+    from tokpack.train.opening import open_run
 
     return open_run(settings, plugins, resume=folder)
 

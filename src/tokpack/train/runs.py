@@ -1,44 +1,33 @@
-"""Putting a run together: data, device, model, checkpoint; everything checked before step 0."""
+"""A run: all that the training loop works with, and the questions it asks of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from tokpack.dataset.store import Dataset, ShardStore, open_dataset
-from tokpack.errors import DamagedError
+from tokpack.dataset.store import Dataset
 from tokpack.loader import Loader
-from tokpack.loader.device import TensorBatch, open_device_loader
+from tokpack.loader.device import TensorBatch
 from tokpack.plugins import Plugins
-from tokpack.protocols import RunInfo, Sampler, SamplerOptions, Tokenizer, Tracker
-from tokpack.samplers import open_sampler
-from tokpack.train.attention import AttentionPlan, Kernel, choose_kernel, plan_attention
-from tokpack.train.checkpoint import Checkpoint, Checkpoints, compare_identity, load_checkpoint
+from tokpack.protocols import RunInfo, Sampler, Tokenizer, Tracker
+from tokpack.train.attention import AttentionPlan, Kernel, plan_attention
+from tokpack.train.checkpoint import Checkpoint, Checkpoints
 from tokpack.train.config import Settings
-from tokpack.train.devices import Compute, check_memory, join, peak_flops
+from tokpack.train.devices import Compute
 from tokpack.train.folder import RunFolder
 from tokpack.train.model import flops_per_token
-from tokpack.train.objective import (
-    NextTokenLoss,
-    build_model,
-    check_weights,
-    full_tensor,
-    load_weights,
-    make_loss,
-    parallelise,
-)
+from tokpack.train.objective import NextTokenLoss, full_tensor
 from tokpack.train.optim import Optimizers
 from tokpack.train.progress import Progress
-from tokpack.train.resolve import check_ids, complete_settings, identity_of, open_split
-from tokpack.train.rng import gather_rng, load_rng, seed_everything
+from tokpack.train.resolve import identity_of
+from tokpack.train.rng import gather_rng
 from tokpack.train.trackers import Trackers, open_trackers
 
-__all__ = ["Run", "open_run"]
+__all__ = ["Run"]
 
 
 @dataclass(slots=True)
@@ -50,7 +39,6 @@ class Run:
     compute: Compute
     plugins: Plugins
     dataset: Dataset
-    store: ShardStore
     validation: Sampler | None
     loader: Loader[TensorBatch]
     kernel: Kernel
@@ -146,152 +134,3 @@ class Run:
             self.loader.close()
         self.folder.release()
         self.compute.leave()
-
-
-def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None = None) -> Run:
-    """Check everything that can be checked without training, then build the run.
-
-    ``resume`` is the folder of a run to continue. Nothing is written, and no memory taken, before all checks
-    have passed.
-
-    Raises:
-        TokpackError: whatever is wrong.
-    """
-    for name in settings.log.trackers:
-        plugins.trackers[name]
-    dataset = open_dataset(settings.data.dataset, plugins=plugins)
-    compute = join(settings)
-    if resume is not None and compute.rank == 0:
-        resume.take()
-    try:
-        return _assemble(settings, plugins, dataset, compute, resume)
-    except BaseException:
-        if resume is not None:
-            resume.release()
-        compute.leave()
-        raise
-
-
-def _assemble(
-    settings: Settings, plugins: Plugins, dataset: Dataset, compute: Compute, resume: RunFolder | None
-) -> Run:
-    settings = complete_settings(settings, dataset, world_size=compute.world_size, dtype=compute.dtype)
-    check_ids(settings, dataset)
-    data, train = settings.data, settings.train
-    store = open_split(dataset, data.train_split)
-    options = SamplerOptions(data.seq_len, seed=train.seed, options=data.sampler_options)
-    sampler = open_sampler(data.sampler, store, options, plugins=plugins)
-    validation = None
-    if settings.eval.every:
-        # The same rows for every run, whatever its seed, so that losses can be compared.
-        split = open_split(dataset, data.validation_split)
-        validation = open_sampler(data.sampler, split, replace(options, seed=0), plugins=plugins)
-    loader = open_device_loader(
-        sampler,
-        device=compute.device,
-        batch_size=data.batch_size,
-        global_batch_size=data.global_batch_size,
-        rank=compute.rank,
-        world_size=compute.world_size,
-        model_vocab_size=None if settings.model.factory else settings.model.vocab_size,
-    )
-    kernel = choose_kernel(
-        train.attention,
-        device=compute.device,
-        dtype=compute.dtype,
-        documents=sampler.segmented and data.isolate_documents,
-        window=0 < settings.model.sliding_window < data.seq_len,
-    )
-    tokenizer = dataset.open_tokenizer()
-    checkpoint = None
-    if resume is not None:
-        checkpoint = load_checkpoint(resume.path)
-        compare_identity(checkpoint.state.get("identity", {}), identity_of(settings), where=resume.path)
-        loader.load_state_dict(checkpoint.state.get("loader", {}))
-    if not settings.model.factory:
-        check_memory(settings, settings.model, compute)
-
-    seed_everything(train.seed)
-    model = build_model(settings.model, isolate=data.isolate_documents, segmented=sampler.segmented)
-    if checkpoint is not None:
-        check_weights(model, checkpoint.model)
-        load_weights(model, checkpoint.model)
-    model.to(compute.device)
-    loss = make_loss(model, settings.model, train, tokens=data.batch_size * data.seq_len)
-    compiled = train.compile == "on" or (train.compile == "auto" and compute.device.type == "cuda")
-    module = parallelise(loss, compute, train, compiled=compiled)
-    optimizers = Optimizers(model, settings.optim, fused=train.parallel != "fsdp")
-    progress = Progress()
-    if checkpoint is not None:
-        optimizers.load_state_dict(checkpoint.optimizer)
-        progress = Progress.from_dict(checkpoint.state.get("progress", {}))
-        if progress.step != checkpoint.step:
-            raise DamagedError(f"the checkpoint of step {checkpoint.step} says it is of step {progress.step}")
-    facts = {
-        **_facts_of_data(dataset, settings),
-        **_facts_of_device(compute),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "attention": kernel,
-        "compiled": compiled,
-        "loss_chunk_tokens": loss.chunk,
-    }
-    folder = _open_folder(settings, dataset, compute, facts, resume)
-    # Last, so that nothing above moves the random state that training begins with.
-    seed_everything(train.seed + compute.rank)
-    if checkpoint is not None:
-        load_rng(checkpoint.rng, compute)
-    return Run(
-        settings=settings,
-        folder=folder,
-        compute=compute,
-        plugins=plugins,
-        dataset=dataset,
-        store=store,
-        validation=validation,
-        loader=loader,
-        kernel=kernel,
-        model=model,
-        loss=loss,
-        module=module,
-        optimizers=optimizers,
-        tokenizer=tokenizer,
-        facts=facts,
-        progress=progress,
-    )
-
-
-def _facts_of_data(dataset: Dataset, settings: Settings) -> dict[str, Any]:
-    info = dataset.manifest.tokenizer
-    return {
-        "dataset": str(dataset.path),
-        "dataset_digest": dataset.manifest.root_digest,
-        "tokenizer": info.reference,
-        "tokenizer_fingerprint": info.fingerprint,
-        "train_tokens": dataset.manifest.splits[settings.data.train_split].tokens,
-        "tokens_per_step": settings.data.global_batch_size * settings.data.seq_len,
-    }
-
-
-def _facts_of_device(compute: Compute) -> dict[str, Any]:
-    peak, source = peak_flops(compute)
-    return {
-        "device": str(compute.device),
-        "world_size": compute.world_size,
-        "dtype": str(compute.dtype).removeprefix("torch."),
-        "peak_flops": peak,
-        "peak_flops_source": source,
-        "torch": torch.__version__,
-    }
-
-
-def _open_folder(
-    settings: Settings, dataset: Dataset, compute: Compute, facts: Mapping[str, Any], resume: RunFolder | None
-) -> RunFolder:
-    """Make or take the run folder; only rank 0 writes in it."""
-    name = f"{dataset.path.resolve().name}-{settings.preset or 'model'}"
-    if compute.rank != 0:
-        return resume or RunFolder(Path(settings.log.run_dir) / (settings.log.name or name))
-    folder = RunFolder.create(settings, name) if resume is None else resume
-    folder.write(settings, facts)
-    folder.copy_tokenizer(dataset.path / "tokenizer")
-    return folder
