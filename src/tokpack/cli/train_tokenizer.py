@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,22 +16,19 @@ from tokpack.cli.console import (
     cores,
     format_bytes,
     format_count,
-    format_seconds,
     parse_bytes,
     print_json,
-    print_table,
     stderr,
-    table,
 )
 from tokpack.cli.phases import PhaseProgress
+from tokpack.cli.train_report import show, summary
 from tokpack.encoding.run import STDIN
 from tokpack.encoding.workspace import stdin_suffix
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import OnError, SourceOptions, TextSplit, TrainingOptions
 from tokpack.references import Reference
-from tokpack.tokenizers.quality import longest_tokens
-from tokpack.tokenizers.training import TrainedTokenizer, train_tokenizer
+from tokpack.tokenizers.training import train_tokenizer
 
 __all__ = ["train", "train_if_missing"]
 
@@ -39,8 +36,6 @@ _DATA = "What to read"
 _LEARN = "What to learn"
 _OUTPUT = "What to write"
 _RUN = "How to run"
-_LONGEST = 10  # tokens shown
-_SHOWN = 48  # characters of each
 
 
 def train(
@@ -208,9 +203,9 @@ def train(
         )
     seconds = time.monotonic() - begun
     if as_json:
-        print_json(_summary(trained, seconds))
+        print_json(summary(trained, seconds))
     elif not quiet:
-        _show(trained, seconds)
+        show(trained, seconds)
 
 
 def _kept_stdin(folder: Path, input_format: str | None) -> str:
@@ -267,69 +262,3 @@ def train_if_missing(
             f"trained {path}: {format_count(trained.tokenizer.vocab_size)} ids from "
             f"{format_bytes(trained.text_bytes)}, {trained.quality.bytes_per_token:.2f} bytes per token"
         )
-
-
-def _show(trained: TrainedTokenizer, seconds: float) -> None:
-    quality, vocab_size = trained.quality, trained.tokenizer.vocab_size
-    rows = [
-        (str(token_id), str(len(token)), _shortened(_printable(token)))
-        for token_id, token in _longest(trained)
-    ]
-    print_table(table("longest tokens", ("id", "bytes", "token"), rows, right=(0, 1)))
-    typer.echo(
-        f"trained on {format_count(trained.documents)} documents, {format_bytes(trained.text_bytes)}, "
-        f"in {format_seconds(seconds)}"
-    )
-    for reason, number in trained.problems.items():
-        typer.echo(f"{format_count(number)} documents skipped or repaired ({reason})")
-    if vocab_size < trained.options.vocab_size:
-        typer.echo(
-            f"only {format_count(vocab_size)} of {format_count(trained.options.vocab_size)} ids: no pair is "
-            "left that may be merged; give more text, or ask for fewer"
-        )
-    where = "held-out text" if trained.held_out else "the training text (give --validation for held-out text)"
-    typer.echo(
-        f"{format_count(vocab_size)} ids; {quality.bytes_per_token:.3f} bytes per token and "
-        f"{quality.coverage:.1%} of the ids used on {format_bytes(quality.text_bytes)} of {where}"
-    )
-    typer.echo(f"{trained.path} is complete; next: tokpack encode INPUT --tokenizer {trained.reference}")
-
-
-def _summary(trained: TrainedTokenizer, seconds: float) -> dict[str, Any]:
-    quality = trained.quality
-    return {
-        "path": str(trained.path),
-        "reference": trained.reference,
-        "vocab_size": trained.tokenizer.vocab_size,
-        "asked_vocab_size": trained.options.vocab_size,
-        "content_digest": trained.tokenizer.content_digest,
-        "documents": trained.documents,
-        "text_bytes": trained.text_bytes,
-        "problems": dict(trained.problems),
-        "seconds": round(seconds, 3),
-        "quality": {
-            "held_out": trained.held_out,
-            "text_bytes": quality.text_bytes,
-            "tokens": quality.tokens,
-            "bytes_per_token": quality.bytes_per_token,
-            "ids_used": quality.ids_used,
-            "coverage": quality.coverage,
-        },
-        "longest_tokens": [
-            {"id": token_id, "bytes": len(token), "token": _printable(token)}
-            for token_id, token in _longest(trained)
-        ],
-    }
-
-
-def _longest(trained: TrainedTokenizer) -> list[tuple[int, bytes]]:
-    return longest_tokens(trained.tokenizer, _LONGEST)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _printable(token: bytes) -> str:
-    """Show a token with its spaces and whatever does not print."""
-    return repr(token.decode(errors="backslashreplace"))
