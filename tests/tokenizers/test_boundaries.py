@@ -43,6 +43,12 @@ def test_nothing_to_add_is_no_copy():
     assert with_boundaries(batch) is batch
 
 
+def test_a_template_stands_inside_of_bos_and_eos():
+    batch = TokenBatch.from_documents([[1, 2], []])
+    got = with_boundaries(batch, bos_id=5, eos_id=6, template=([7, 8], [9]))
+    assert [tokens.tolist() for tokens in got] == [[5, 7, 8, 1, 2, 9, 6], [5, 7, 8, 9, 6]]
+
+
 def test_arguments_are_left_alone():
     batch = TokenBatch.from_documents([[1, 2], []])
     with_boundaries(batch, bos_id=5, eos_id=6)
@@ -52,5 +58,5 @@ def test_arguments_are_left_alone():
 
 @pytest.mark.parametrize("bad", [-1, 2**32])
 def test_ids_out_of_range(bad):
-    with pytest.raises(UsageError, match="eos_id"):
+    with pytest.raises(UsageError, match=rf"\[{bad}\].*must lie between 0"):
         with_boundaries(TokenBatch.from_documents([[1]]), eos_id=bad)
