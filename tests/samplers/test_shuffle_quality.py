@@ -18,7 +18,7 @@ battery = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(battery)
 
 SIZES = [1 << 20, 732_421, 1_000_000, 240_000_000]
-PREFIX = 1 << 16
+PREFIX = 1 << 15
 
 
 def ours(size: int, prefix: int, seed: int) -> np.ndarray:
