@@ -164,6 +164,13 @@ def test_conversations_are_rendered_in_a_process_of_their_own():
     assert len(renderer.render(records(), "x.jsonl").texts) == 0
 
 
+def test_nothing_is_imported_from_the_folder_with_the_data(tmp_path, monkeypatch):
+    for name in ("jinja2", "msgspec", "tokpack", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('ran')")
+    monkeypatch.chdir(tmp_path)
+    assert len(Conversations(CHATML, TOKENS).render(records(GOOD), "x.jsonl").texts) == 1
+
+
 def test_broken_records_are_problems():
     bad = [b'{"messages": []}', b"[1]", b'{"messages": [{"role": "user", "content": "say <|im_end|>"}]}']
     renderer = Conversations(CHATML, {}, literal=["<|im_end|>"], on_error="skip")

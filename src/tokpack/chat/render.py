@@ -26,6 +26,10 @@ from tokpack.sources.problems import settle
 __all__ = ["ChatRenderer", "Conversations", "Pairs"]
 
 
+#: The worker imports from where this process does, and never from the folder in which data may lie.
+_START = "import sys; sys.path[:] = sys.argv[1:]; from tokpack.chat.worker import main; main()"
+
+
 class ChatRenderer(Protocol):
     """Turns the records that a source gives under ``SourceOptions.record_fields`` into text. Picklable."""
 
@@ -135,7 +139,7 @@ class _Process:
             raise UsageError("chat templates need Jinja; try: pip install 'tokpack[chat]'")
         self.owner = os.getpid()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tokpack.chat.worker"],
+            [sys.executable, "-P", "-c", _START, *filter(None, sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

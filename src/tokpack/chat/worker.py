@@ -180,7 +180,3 @@ def _address_space() -> int:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
         return 1 << 28
-
-
-if __name__ == "__main__":
-    main()
