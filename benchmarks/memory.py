@@ -1,7 +1,7 @@
-"""Claim: encoding needs at most 256 MB, and 64 MB per worker, beyond the tokenizer, whatever the input's size.
+"""Claim: encoding needs at most 256 MB + 64 MB per worker beyond the tokenizer, whatever the input's size.
 
-Encodes a text file of 2 GB and prints the peak resident memory of the largest process (parent or worker), less
-that of a process that has only opened the tokenizer.
+Encodes a text file of 2 GB and prints the peak resident memory of the largest process (parent or worker),
+less that of a process that has only opened the tokenizer.
 
     python benchmarks/memory.py [--megabytes 2000] [--workers 2] [--tokenizer byte]
 """
@@ -47,8 +47,8 @@ def main() -> None:
         command = [tokpack, "encode", str(corpus), "-t", arguments.tokenizer, "-o", str(Path(name) / "set")]
         peak = peak_megabytes([*command, "-j", str(arguments.workers), "--quiet"])
     print(
-        f"{size:,.0f} MB of text, {arguments.workers} workers, {arguments.tokenizer}: the largest process peaks "
-        f"at {peak:.0f} MB; with the tokenizer alone {baseline:.0f} MB; difference {peak - baseline:.0f} MB"
+        f"{size:,.0f} MB of text, {arguments.workers} workers, {arguments.tokenizer}: the largest process "
+        f"peaks at {peak:.0f} MB; with the tokenizer alone {baseline:.0f} MB; difference {peak - baseline:.0f} MB"
     )
 
 

@@ -1,7 +1,7 @@
 """Claim: `tokpack verify` runs at 90 % or more of the machine's own parallel SHA-256 rate, warm.
 
-Writes a dataset of one `train.bin` (the default layout), then times, in turn, the whole verification and plain
-SHA-256 of buffers in memory on as many threads.
+Writes a dataset of one `train.bin` (the default layout), then times, in turn, the whole verification and
+plain SHA-256 of buffers in memory on as many threads.
 
     python benchmarks/verify.py [--megabytes 1000] [--threads 2] [--rounds 5]
 """
