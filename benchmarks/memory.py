@@ -48,7 +48,7 @@ def main() -> None:
         peak = peak_megabytes([*command, "-j", str(arguments.workers), "--quiet"])
     print(
         f"{size:,.0f} MB of text, {arguments.workers} workers, {arguments.tokenizer}: the largest process "
-        f"peaks at {peak:.0f} MB; with the tokenizer alone {baseline:.0f} MB; difference {peak - baseline:.0f} MB"
+        f"peaks at {peak:.0f} MB, with the tokenizer alone {baseline:.0f} MB: {peak - baseline:.0f} MB more"
     )
 
 
