@@ -19,6 +19,7 @@ from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.run import encode_job
 from tokpack.errors import DamagedError
 from tokpack.protocols import SourceOptions
+from tokpack.train import loop as loop_module
 from tokpack.train.checkpoint import load_checkpoint
 from tokpack.train.loop import Outcome
 from tokpack.train.runs import Run
@@ -205,22 +206,27 @@ def test_leaping_loss_names_its_documents(start: Start, finish: Finish, records:
     assert set(map(int, named[:5])) <= wanted
 
 
-def test_patience_ends_a_run(start: Start, finish: Finish) -> None:
-    run = start("train.max_iters=100", "eval.every=2", "eval.patience=2", "optim.lr=10.0", "optim.clip=0")
+def test_patience_ends_a_run(start: Start, finish: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 3.1, 2.9, 2.9, 3.0])
+    monkeypatch.setattr(loop_module, "evaluate", lambda *_, **__: {"validation_loss": next(losses)})
+    run = start("train.max_iters=100", "eval.every=2", "eval.patience=2")
     outcome = finish(run)
-    assert outcome.stopped_by == "patience"
-    assert outcome.step < 100
-    assert load_checkpoint(run.folder.path).step == outcome.step
+    assert (outcome.stopped_by, outcome.step) == ("patience", 10)
+    assert load_checkpoint(run.folder.path).step == 10
 
 
-def test_best_is_kept_and_exported(start: Start, finish: Finish) -> None:
+def test_best_is_kept_and_exported(start: Start, finish: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.5, 2.0, 2.2, math.nan, 2.1, 2.3, 2.4, 2.0, 2.9])
+    monkeypatch.setattr(loop_module, "evaluate", lambda *_, **__: {"validation_loss": next(losses)})
     run = start(
-        "train.max_iters=20", "eval.every=2", "checkpoint.keep=1", "optim.lr=3.0", "schedule.warmup=0",
+        "train.max_iters=20", "eval.every=2", "checkpoint.keep=1",
         "checkpoint.export=best_model_params.pt",
     )  # fmt: skip
     outcome = finish(run)
     best = load_checkpoint(run.folder.path, "best")
-    assert run.progress.best_step == best.step < outcome.step == load_checkpoint(run.folder.path).step
+    assert run.progress.best_step == best.step == 6
+    assert outcome.step == load_checkpoint(run.folder.path).step == 20
+    assert outcome.best_loss == 2.0
     exported = torch.load(run.folder.path / "best_model_params.pt", weights_only=True)
     assert exported.keys() == best.model.keys()
     assert all(torch.equal(tensor, best.model[name]) for name, tensor in exported.items())
