@@ -83,7 +83,7 @@ def read_tokens(path: Path) -> None:
 
 TEXTS = pa.array([f"text number {index} " * (index % 7) for index in range(60)] + [None])
 TABLE = pa.table({"text": TEXTS, "n": list(range(61))})
-COUNTS = [pytest.param(200, id="some"), pytest.param(10_000, id="many", marks=pytest.mark.nightly)]
+COUNTS = [pytest.param(200, id="some"), pytest.param(2_000, id="many", marks=pytest.mark.nightly)]
 
 
 @pytest.mark.parametrize("count", COUNTS)
