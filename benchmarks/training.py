@@ -58,7 +58,8 @@ class BareStep:
         self.batch = next(run.loader)
         run.loader.seek(0)
         tokens = self.batch.input_ids.numel()
-        self.loss = make_loss(self.model, settings.model, settings.train, tokens=tokens)
+        device = run.compute.device
+        self.loss = make_loss(self.model, settings.model, settings.train, tokens=tokens, device=device)
         self.module = parallelise(self.loss, run.compute, settings.train, compiled=run.facts["compiled"])
         self.optimizers = Optimizers(self.model, settings.optim, fused=True)
         self.arguments = self.loss.of(self.batch, run.plan(self.batch))

@@ -28,7 +28,7 @@ def test_devices_that_are_not_there(name: str, message: str) -> None:
 def test_memory_is_estimated_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_from(preset_values("gpt2-124m"))
     model = complete(settings.model, vocab_size=50_257, seq_len=1024)
-    parts = estimate_bytes(settings, model, torch.bfloat16)
+    parts = estimate_bytes(settings, model, dtype=torch.bfloat16, device=CPU.device)
     assert parts["weights"] == 4 * 124_475_904
     assert parts["optimizer"] == 2 * parts["weights"]
     monkeypatch.setattr(devices, "available_bytes", lambda _: 8 << 30)

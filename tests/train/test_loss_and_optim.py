@@ -43,10 +43,14 @@ def test_everything_ignored_is_zero_not_nan() -> None:
 
 
 def test_chunks_only_where_logits_are_large() -> None:
-    assert chunk_for(0, tokens=65_536, vocab_size=50_304) == 1280
-    assert chunk_for(0, tokens=2048, vocab_size=1024) == 0
-    assert chunk_for(512, tokens=2048, vocab_size=1024) == 512
-    assert chunk_for(4096, tokens=2048, vocab_size=1024) == 0
+    def chunk(requested: int, *, tokens: int, vocab_size: int) -> int:
+        return chunk_for(requested, tokens=tokens, vocab_size=vocab_size, device=torch.device("cpu"))
+
+    assert chunk(0, tokens=65_536, vocab_size=50_304) == 4096
+    assert chunk(0, tokens=8192, vocab_size=50_304) == 1280
+    assert chunk(0, tokens=2048, vocab_size=1024) == 0
+    assert chunk(512, tokens=2048, vocab_size=1024) == 512
+    assert chunk(4096, tokens=2048, vocab_size=1024) == 0
 
 
 def tiny_model() -> GPT:

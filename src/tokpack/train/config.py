@@ -124,7 +124,7 @@ class TrainConfig:
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on CUDA
     compile_mode: str = ""  # torch.compile's mode, such as "max-autotune"
     attention: Literal["auto", "sdpa", "flex", "varlen"] = "auto"
-    loss_chunk_tokens: int = 0  # tokens whose logits exist at one time; 0: chunked where they pass 1 GB
+    loss_chunk_tokens: int = 0  # tokens whose logits exist at one time; 0: all where there is room
     activation_checkpointing: bool = False
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"  # with more than one process
     deterministic: bool = False  # deterministic kernels on CUDA: resume is bitwise there too, at some cost

@@ -144,7 +144,9 @@ def _cpu_multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
-def estimate_bytes(settings: Settings, config: ModelConfig, dtype: torch.dtype) -> dict[str, int]:
+def estimate_bytes(
+    settings: Settings, config: ModelConfig, *, dtype: torch.dtype, device: torch.device
+) -> dict[str, int]:
     """Estimate what training takes on one device, by part, before anything is allocated.
 
     Activations follow Korthikanti et al. (2022), 17 values per hidden unit, token and layer without
@@ -157,7 +159,8 @@ def estimate_bytes(settings: Settings, config: ModelConfig, dtype: torch.dtype) 
     layers = 1 if settings.train.activation_checkpointing else config.num_layers
     kept = config.num_layers * tokens * config.hidden_size * width
     vocab = padded_vocab_size(config)
-    chunk = chunk_for(settings.train.loss_chunk_tokens, tokens=tokens, vocab_size=vocab) or tokens
+    asked = settings.train.loss_chunk_tokens
+    chunk = chunk_for(asked, tokens=tokens, vocab_size=vocab, device=device) or tokens
     return {
         "weights": 4 * parameters,
         "gradients": 4 * parameters,
@@ -207,7 +210,7 @@ def check_memory(settings: Settings, config: ModelConfig, compute: Compute) -> i
 
 
 def _bytes_per_device(settings: Settings, config: ModelConfig, compute: Compute) -> dict[str, int]:
-    parts = estimate_bytes(settings, config, compute.dtype)
+    parts = estimate_bytes(settings, config, dtype=compute.dtype, device=compute.device)
     if settings.train.parallel == "fsdp":
         for name in ("weights", "gradients", "optimizer"):
             parts[name] //= compute.world_size

@@ -13,17 +13,25 @@ __all__ = ["IGNORE_INDEX", "chunk_for", "cross_entropy_sum", "linear_cross_entro
 #: A label that is not predicted and counts for nothing.
 IGNORE_INDEX = -100
 
-_PLAIN_BYTES = 1 << 30  # logits up to this size are held whole
+_PLAIN_BYTES = 1 << 30  # on a CPU, logits up to this size are held whole
 _CHUNK_BYTES = 1 << 28
+_MOST_CHUNKS = 16  # each is unrolled where the loss is compiled
 
 
-def chunk_for(requested: int, *, tokens: int, vocab_size: int) -> int:
-    """Return how many tokens' logits to hold at one time; 0 means all of them."""
+def chunk_for(requested: int, *, tokens: int, vocab_size: int, device: torch.device) -> int:
+    """Return how many tokens' logits to hold at one time; 0 means all of them.
+
+    Whole logits are quicker where there is room: up to a quarter of a GPU's memory, or 1 GiB on a CPU.
+    """
     if requested:
         return requested if requested < tokens else 0
-    if tokens * vocab_size * 4 <= _PLAIN_BYTES:
+    on_cuda = device.type == "cuda"
+    room = torch.cuda.get_device_properties(device).total_memory // 4 if on_cuda else _PLAIN_BYTES
+    needed = tokens * vocab_size * 4
+    if needed <= room:
         return 0
-    return max(128, _CHUNK_BYTES // (4 * vocab_size) // 128 * 128)
+    chunks = min(_MOST_CHUNKS, -(-needed // _CHUNK_BYTES))
+    return -(-tokens // chunks // 128) * 128
 
 
 def cross_entropy_sum(logits: Tensor, labels: Tensor) -> Tensor:

@@ -91,13 +91,15 @@ def build_model(config: ModelConfig, *, isolate: bool, segmented: bool) -> nn.Mo
     return made
 
 
-def make_loss(model: nn.Module, config: ModelConfig, train: TrainConfig, *, tokens: int) -> NextTokenLoss:
+def make_loss(
+    model: nn.Module, config: ModelConfig, train: TrainConfig, *, tokens: int, device: torch.device
+) -> NextTokenLoss:
     """Wrap a model; ``tokens`` is how many one forward pass takes."""
     if isinstance(model, GPT):
         model.activation_checkpointing = train.activation_checkpointing
     vocab_size = padded_vocab_size(config)
     return NextTokenLoss(
-        model, chunk=chunk_for(train.loss_chunk_tokens, tokens=tokens, vocab_size=vocab_size)
+        model, chunk=chunk_for(train.loss_chunk_tokens, tokens=tokens, vocab_size=vocab_size, device=device)
     )
 
 

@@ -123,7 +123,8 @@ def _build(
         check_weights(model, checkpoint.model)
         load_weights(model, checkpoint.model)
     model.to(compute.device)
-    loss = make_loss(model, settings.model, train, tokens=data.batch_size * data.seq_len)
+    tokens = data.batch_size * data.seq_len
+    loss = make_loss(model, settings.model, train, tokens=tokens, device=compute.device)
     compiled = train.compile == "on" or (train.compile == "auto" and compute.device.type == "cuda")
     module = parallelise(loss, compute, train, compiled=compiled)
     optimizers = Optimizers(model, settings.optim, fused=train.parallel != "fsdp")
