@@ -79,6 +79,20 @@ def test_patterns_and_folders() -> None:
     assert expand("memory://bucket/b.jsonl") == ["memory://bucket/b.jsonl"]
 
 
+@pytest.mark.usefixtures("memory")
+def test_errors_while_reading_name_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, size: int = -1) -> bytes:
+        raise RuntimeError("the token has expired")
+
+    file = open_input("memory://bucket/b.jsonl")
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", fail, raising=False)
+    with (
+        file,
+        pytest.raises(StorageError, match=r"cannot access memory://bucket/b.jsonl: the token has expired"),
+    ):
+        file.read(10)
+
+
 def test_errors_name_the_url_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"memory://bucket/none does not exist"):
         open_input("memory://bucket/none")

@@ -7,6 +7,7 @@ Credentials are found where the store's own tools find them; tokpack neither rea
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +82,48 @@ def open_input(path: str) -> BinaryIO:
         if not is_url(path):
             return cast(BinaryIO, Path(path).open("rb", buffering=0))
         filesystem, name = open_filesystem(path)
-        return cast(BinaryIO, filesystem.open(name, "rb"))
+        return cast(BinaryIO, _RemoteFile(filesystem.open(name, "rb"), path))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file behind a URL, whose errors while reading are told like those of opening it."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self._file = file
+        self._url = url
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it can seek: yes."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes, all that is left by default."""
+        with storage_errors(self._url):
+            return self._file.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` and return how many bytes there were."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position."""
+        with storage_errors(self._url):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def input_size(path: str) -> int:
