@@ -18,6 +18,7 @@ from tokpack.cli.console import (
     print_json,
 )
 from tokpack.cli.encode_report import EncodeReport, show_estimate, show_result, summary
+from tokpack.cli.flags import DATA, InputFormat, OnErrorPolicy, Separator, TextField, TextSplitRule
 from tokpack.cli.train_tokenizer import train_if_missing
 from tokpack.encoding.job import prepare
 from tokpack.encoding.options import EncodeOptions
@@ -25,12 +26,11 @@ from tokpack.encoding.run import STDIN, Listener, encode_job
 from tokpack.encoding.transfer import delivered
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
-from tokpack.protocols import Engine, OnError, SourceOptions, Special, TextSplit
+from tokpack.protocols import Engine, SourceOptions, Special, TextSplit
 from tokpack.tokenizers.rows import Side
 
 __all__ = ["encode"]
 
-_DATA = "What to read"
 _CHAT = "Chat data"
 _TOKENS = "How to tokenize"
 _OUTPUT = "What to write"
@@ -41,7 +41,7 @@ def encode(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INPUT]...",
+            metavar="INPUT",
             help="Files, folders, quoted globs or URLs; `-` is standard input. Default: standard input if "
             "piped, else `./data`.",
             show_default=False,
@@ -71,31 +71,22 @@ def encode(
     ] = "tokenized",
     validation: Annotated[
         list[str] | None,
-        typer.Option("--validation", help="Inputs of the validation split.", rich_help_panel=_DATA),
+        typer.Option("--validation", help="Inputs of the validation split.", rich_help_panel=DATA),
     ] = None,
     val_fraction: Annotated[
         float,
         typer.Option(
             help="Hold out this share of the training documents, chosen by the hash of their content, so "
             "that exact duplicates stay together.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ] = 0.0,
     split: Annotated[
         list[str] | None,
-        typer.Option("--split", help="Inputs of a further split, as NAME=GLOB.", rich_help_panel=_DATA),
+        typer.Option("--split", help="Inputs of a further split, as NAME=GLOB.", rich_help_panel=DATA),
     ] = None,
-    input_format: Annotated[
-        str | None,
-        typer.Option(
-            help="Read all inputs as this source: text, jsonl, … Default: by file name.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    text_field: Annotated[
-        str,
-        typer.Option(help="Field or column that holds the text; dotted if nested.", rich_help_panel=_DATA),
-    ] = "text",
+    input_format: InputFormat = None,
+    text_field: TextField = "text",
     messages_field: Annotated[
         str | None,
         typer.Option(
@@ -127,32 +118,15 @@ def encode(
             rich_help_panel=_CHAT,
         ),
     ] = None,
-    text_split: Annotated[
-        TextSplit,
-        typer.Option(
-            help="How a text file becomes documents. auto: split where `<|endoftext|>` stands on a line of "
-            "its own, else the file is one document.",
-            rich_help_panel=_DATA,
-        ),
-    ] = "auto",
-    separator: Annotated[
-        str,
-        typer.Option(help="What stands between documents of a text file.", rich_help_panel=_DATA),
-    ] = "<|endoftext|>",
-    on_error: Annotated[
-        OnError,
-        typer.Option(
-            help="Broken documents (invalid UTF-8, bad JSON, …): stop, leave them out, or repair what can be "
-            "repaired. All are counted, and listed in quarantine.jsonl.",
-            rich_help_panel=_DATA,
-        ),
-    ] = "fail",
+    text_split: TextSplitRule = "auto",
+    separator: Separator = "<|endoftext|>",
+    on_error: OnErrorPolicy = "fail",
     keep_empty: Annotated[
         bool,
-        typer.Option("--keep-empty", help="Store empty documents as BOS/EOS alone.", rich_help_panel=_DATA),
+        typer.Option("--keep-empty", help="Store empty documents as BOS/EOS alone.", rich_help_panel=DATA),
     ] = False,
     max_document_bytes: Annotated[
-        str, typer.Option(help="A larger document is an error (or a skip).", rich_help_panel=_DATA)
+        str, typer.Option(help="A larger document is an error (or a skip).", rich_help_panel=DATA)
     ] = "64MiB",
     special: Annotated[
         Special,

@@ -20,19 +20,19 @@ from tokpack.cli.console import (
     print_json,
     stderr,
 )
+from tokpack.cli.flags import DATA, InputFormat, OnErrorPolicy, Separator, TextField, TextSplitRule
 from tokpack.cli.phases import PhaseProgress
 from tokpack.cli.train_report import show, summary
 from tokpack.encoding.run import STDIN
 from tokpack.encoding.workspace import stdin_suffix
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
-from tokpack.protocols import OnError, SourceOptions, TextSplit, TrainingOptions
+from tokpack.protocols import SourceOptions, TrainingOptions
 from tokpack.references import Reference
 from tokpack.tokenizers.training import train_tokenizer
 
 __all__ = ["train", "train_if_missing"]
 
-_DATA = "What to read"
 _LEARN = "What to learn"
 _OUTPUT = "What to write"
 _RUN = "How to run"
@@ -103,43 +103,18 @@ def train(
     validation: Annotated[
         list[str] | None,
         typer.Option(
-            "--validation", help="Inputs to measure the result on; never trained on.", rich_help_panel=_DATA
+            "--validation", help="Inputs to measure the result on; never trained on.", rich_help_panel=DATA
         ),
     ] = None,
     limit_bytes: Annotated[
         str | None,
-        typer.Option(help="Train on the first so many bytes of text: 2GB.", rich_help_panel=_DATA),
+        typer.Option(help="Train on the first so many bytes of text: 2GB.", rich_help_panel=DATA),
     ] = None,
-    input_format: Annotated[
-        str | None,
-        typer.Option(
-            help="Read all inputs as this source: text, jsonl, … Default: by file name.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    text_field: Annotated[
-        str,
-        typer.Option(help="Field or column that holds the text; dotted if nested.", rich_help_panel=_DATA),
-    ] = "text",
-    text_split: Annotated[
-        TextSplit,
-        typer.Option(
-            help="How a text file becomes documents. auto: split where the separator stands on a line of its "
-            "own, else the file is one document.",
-            rich_help_panel=_DATA,
-        ),
-    ] = "auto",
-    separator: Annotated[
-        str, typer.Option(help="What stands between documents of a text file.", rich_help_panel=_DATA)
-    ] = "<|endoftext|>",
-    on_error: Annotated[
-        OnError,
-        typer.Option(
-            help="Broken documents (invalid UTF-8, bad JSON, …): stop, leave them out, or repair what can be "
-            "repaired. All are counted.",
-            rich_help_panel=_DATA,
-        ),
-    ] = "fail",
+    input_format: InputFormat = None,
+    text_field: TextField = "text",
+    text_split: TextSplitRule = "auto",
+    separator: Separator = "<|endoftext|>",
+    on_error: OnErrorPolicy = "fail",
     overwrite: Annotated[
         bool,
         typer.Option(
