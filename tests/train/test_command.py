@@ -64,8 +64,7 @@ def test_from_nothing_but_a_dataset_to_text(run: Run, place: Path) -> None:
     assert drawn.returncode == 0, drawn.stderr
     assert "validation loss" in drawn.stdout
     assert (place / "plot.png").read_bytes().startswith(b"\x89PNG")
-    for arguments in (("model",), ("best_model_params.pt", "--to", "pt")):
-        assert run("export", str(folder), *arguments).returncode == 0
+    assert run("export", str(folder), "model").returncode == 0
     assert json.loads((place / "model" / "config.json").read_text())["model_type"] == "gpt2"
 
 
@@ -166,11 +165,8 @@ def test_damaged_folders(run: Run, place: Path) -> None:
     checked(
         run("train", "--resume", "runs/x", "--set", "model.num_layers=2"), 5, "num_layers: 1 there, 2 here"
     )
-    checked(run("train", *QUICK, *SMALL, "--name", "x"), 2, "exists; continue it with --resume")
     (place / "tokenized" / "train.bin").write_bytes(b"1234")
     checked(run("train", *QUICK, *SMALL), 1, "train.bin has 4 bytes", "tokpack verify")
-    shutil.move(place / "tokenized", place / "tokenized.partial")
-    checked(run("train", *QUICK), 3, "not complete")
 
 
 def records(folder: Path) -> list[dict[str, float]]:
