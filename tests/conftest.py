@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -42,3 +43,25 @@ def tokpack(tmp_path: Path) -> Run:
         return result
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests of faults have tried: how many cases of what, and for how long."""
+    totals: dict[str, tuple[int, float]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) != "call":
+                continue
+            for name, value in report.user_properties:
+                if name == "proved":
+                    what, cases, seconds = value
+                    before = totals.get(what, (0, 0.0))
+                    totals[what] = before[0] + cases, before[1] + seconds
+    if not totals:
+        return
+    terminalreporter.section("what was tried")
+    for what, (cases, seconds) in sorted(totals.items()):
+        terminalreporter.line(f"{what:<36}{cases:>12,}{seconds:>9.1f} s")
+    if path := os.environ.get("TOKPACK_PROVED"):  # for tests/faults/write_counts.py
+        rows = [[what, cases, round(seconds, 1)] for what, (cases, seconds) in sorted(totals.items())]
+        Path(path).write_text(json.dumps(rows))

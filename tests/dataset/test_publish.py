@@ -66,7 +66,12 @@ def test_a_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
                 DirectoryLock(tmp_path).acquire()
         finally:
             owner.kill()
-    lock = DirectoryLock(tmp_path)
+    lock = DirectoryLock(tmp_path / "work")
     lock.acquire()
     lock.release()
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "work").exists()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "content").touch()
+    lock.acquire()
+    lock.release()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["content"]

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -24,11 +24,13 @@ __all__ = [
     "exchange_directories",
     "hash_file",
     "publish",
+    "restore_exchanged",
     "sync_directory",
     "write_file",
 ]
 
 _READ_BYTES = 1 << 20
+_LOCK_ATTEMPTS = 100
 
 
 class HashingFile:
@@ -177,10 +179,20 @@ def exchange_directories(new: Path, old: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.renameat2(at_fdcwd, bytes(new), at_fdcwd, bytes(old), rename_exchange) == 0:
             return
-    aside = new.with_name(f"{new.name}.replaced")
+    aside = _aside(new)
     old.rename(aside)
     new.rename(old)
     aside.rename(new)
+
+
+def restore_exchanged(new: Path, old: Path) -> None:
+    """Put back what an exchange by renaming has set aside, if that was as far as it came."""
+    if (aside := _aside(new)).exists() and not old.exists():
+        aside.rename(old)
+
+
+def _aside(new: Path) -> Path:
+    return new.with_name(f"{new.name}.replaced")
 
 
 class DirectoryLock:
@@ -194,39 +206,55 @@ class DirectoryLock:
         self._file: Any = None
 
     def acquire(self) -> None:
-        """Take the lock at once. Raises LockedError naming the owner, StorageError."""
+        """Take the lock at once, making its directory. Raises LockedError naming the owner, StorageError."""
+        try:
+            for _ in range(_LOCK_ATTEMPTS):
+                if self._take():
+                    return
+        except OSError as error:
+            raise storage_error(error, self._path) from error
+        raise self._locked("others that come and go")
+
+    def _take(self) -> bool:
+        """Take the lock; False if its owner left at this very moment, removing file and directory."""
         import fcntl  # not on every platform; only encoding needs it
 
         try:
-            self._file = self._path.open("a+")
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The owner removes the file as it leaves; what was opened just before that locks nothing.
-            if not self._is_current():
-                self._file.close()
-                return self.acquire()
-        except BlockingIOError:
-            self._file.seek(0)
-            owner = self._file.read(200).strip() or "another process"
-            self._file.close()
-            raise LockedError(
-                f"{self._path.parent} is in use by {owner}; wait for it, or choose another --output"
-            ) from None
-        except OSError as error:
-            raise storage_error(error, self._path) from error
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        self._file.flush()
-        return None
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._path.open("ab+", buffering=0)
         except FileNotFoundError:
             return False
+        with ExitStack() as opened:
+            opened.callback(file.close)
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # What was opened just before the owner removed it locks nothing.
+                if not os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                    return False
+            except FileNotFoundError:
+                return False
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read(200).decode(errors="replace").strip() or "another process"
+                raise self._locked(owner) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {os.uname().nodename}\n".encode())
+            opened.pop_all()
+        self._file = file
+        return True
+
+    def _locked(self, owner: str) -> LockedError:
+        return LockedError(
+            f"{self._path.parent} is in use by {owner}; wait for it, or choose another --output"
+        )
 
     def release(self) -> None:
-        """Give the lock back and remove its file."""
-        if self._file is not None:
-            self._path.unlink(missing_ok=True)
+        """Give the lock back; remove its file, and the directory if nothing else is in it."""
+        if self._file is None:
+            return
+        with suppress(OSError):  # a file that stays behind locks nothing
+            self._path.unlink()
+            self._path.parent.rmdir()
+        with suppress(OSError):
             self._file.close()
-            self._file = None
+        self._file = None

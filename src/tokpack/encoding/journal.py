@@ -61,6 +61,12 @@ class Journal:
         self._append(_Line(shard=record))
         self.sync()
 
+    def restart(self) -> None:
+        """Forget everything."""
+        self.units.clear()
+        self.shards.clear()
+        self._file.truncate(0)
+
     def sync(self) -> None:
         """Wait until all records are on disk."""
         os.fsync(self._file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tokpack.dataset.manifest import Manifest
+from tokpack.dataset.publish import hash_file
 from tokpack.dataset.shards import ShardLayout
 from tokpack.encoding.assemble import Assembler
 from tokpack.encoding.describe import describe
@@ -18,7 +20,7 @@ from tokpack.encoding.journal import Journal
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.pieces import is_intact
 from tokpack.encoding.texts import DocumentTexts
-from tokpack.encoding.unit import UnitRecord, slice_digest
+from tokpack.encoding.unit import UnitRecord, quarantine_is_intact, slice_digest
 from tokpack.encoding.workspace import Workspace, open_workspace
 from tokpack.errors import MismatchError, UsageError
 from tokpack.plugins import Plugins, discover
@@ -115,6 +117,7 @@ def _spool_stdin(
 
 def _run(job: Job, workspace: Workspace, pool: Executor, listener: Listener) -> tuple[Manifest, Progress]:
     journal = Journal(workspace.journal)
+    _check_shards(workspace, journal)
     _check_sources(job, journal)
     assembler = Assembler(_layout(job, workspace), workspace.units, journal)
     try:
@@ -195,10 +198,28 @@ def _usable(workspace: Workspace, journal: Journal, record: UnitRecord) -> bool:
     """Whether a finished unit need not be done again: each piece is in published shards, or on disk whole."""
     published = {shard.split: shard.next_unit for shard in journal.shards}
     folder = workspace.units / f"{record.index:06d}"
+    if record.problems and not quarantine_is_intact(folder, record):
+        return False
     return all(
         record.index < published.get(split, 0) or is_intact(folder, split, piece)
         for split, piece in record.pieces.items()
     )
+
+
+def _check_shards(workspace: Workspace, journal: Journal) -> None:
+    """Begin anew if a published shard is not what the journal says; remove what belongs to no shard."""
+    published = {info.name: info for record in journal.shards for info in record.shard.files}
+    paths = {path.name: path for path in workspace.dataset.iterdir()}
+    for name, info in published.items():
+        if name not in paths or hash_file(paths[name]) != info.sha256:
+            journal.restart()
+            published = {}
+            break
+    for name, path in paths.items():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif name not in published:
+            path.unlink()
 
 
 def _check_sources(job: Job, journal: Journal) -> None:

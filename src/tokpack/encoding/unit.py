@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,7 +32,15 @@ from tokpack.tokenizers.boundaries import with_boundaries
 from tokpack.tokenizers.rows import fill_batch
 from tokpack.urls import open_input
 
-__all__ = ["QUARANTINE", "UnitRecord", "UnitWork", "encode_documents", "held_out_documents", "slice_digest"]
+__all__ = [
+    "QUARANTINE",
+    "UnitRecord",
+    "UnitWork",
+    "encode_documents",
+    "held_out_documents",
+    "quarantine_is_intact",
+    "slice_digest",
+]
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -45,6 +54,7 @@ class UnitRecord:
     ledger: Ledger
     digests: list[str]  # SHA-256 of the input bytes of each part
     problems: int = 0
+    quarantine: int = 0  # CRC-32 of the report of problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class UnitWork:
     def _encode(self, unit: Unit, folder: Path) -> UnitRecord:
         splits = [unit.split] if self._held_out(unit) is None else [unit.split, VALIDATION]
         writers = {split: PieceWriter(folder, split, self.options.columns) for split in splits}
-        ledger, problems, digests = Ledger(), 0, []
+        ledger, problems, checksum, digests = Ledger(), 0, 0, []
         with ExitStack() as stack:
             quarantine = stack.enter_context((folder / QUARANTINE).open("wb"))
             for writer in writers.values():
@@ -100,9 +110,19 @@ class UnitWork:
                     encoded = encode_documents(batch, part.slice.path, self)
                     ledger += encoded.ledger
                     self._write(encoded, unit, writers)
-                    problems += self._report(encoded.problems, part.source, quarantine)
+                    report = self._report(encoded.problems, part.source)
+                    quarantine.write(report)
+                    checksum = zlib.crc32(report, checksum)
+                    problems += len(encoded.problems)
         pieces = {split: writer.close() for split, writer in writers.items()}
-        return UnitRecord(index=unit.index, pieces=pieces, ledger=ledger, digests=digests, problems=problems)
+        return UnitRecord(
+            index=unit.index,
+            pieces=pieces,
+            ledger=ledger,
+            digests=digests,
+            problems=problems,
+            quarantine=checksum,
+        )
 
     def _held_out(self, unit: Unit) -> float | None:
         fraction = self.options.val_fraction
@@ -122,11 +142,15 @@ class UnitWork:
         ):
             writers[split].write(encoded.tokens.select(kept), int(sizes[chosen].sum()))
 
-    def _report(self, problems: tuple[Problem, ...], source: int, quarantine: Any) -> int:
-        for problem in problems:
-            entry = problem._asdict() | {"path": self.names[source]}
-            quarantine.write(msgspec.json.encode(entry) + b"\n")
-        return len(problems)
+    def _report(self, problems: tuple[Problem, ...], source: int) -> bytes:
+        entries = (problem._asdict() | {"path": self.names[source]} for problem in problems)
+        return b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+
+
+def quarantine_is_intact(folder: Path, record: UnitRecord) -> bool:
+    """Whether the report of a unit's problems is on disk just as it was written."""
+    path = folder / QUARANTINE
+    return path.is_file() and zlib.crc32(path.read_bytes()) == record.quarantine
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from tokpack.dataset.publish import (
     DirectoryLock,
     exchange_directories,
     publish,
+    restore_exchanged,
     storage_error,
     sync_directory,
     write_file,
@@ -53,9 +54,14 @@ class Workspace:
         return self.folder / "journal"
 
     @property
+    def plan(self) -> Path:
+        """What is being made."""
+        return self.folder / "plan.json"
+
+    @property
     def has_work(self) -> bool:
-        """Whether there is earlier work to continue: at least one finished unit."""
-        return self.journal.exists() and self.journal.stat().st_size > 0
+        """Whether there is earlier work to continue: at least one finished unit, and what it was for."""
+        return self.journal.exists() and self.journal.stat().st_size > 0 and self.plan.exists()
 
     def bind(self, plan: dict[str, Any]) -> None:
         """Note what is being made, or check that earlier work was for the very same.
@@ -63,14 +69,13 @@ class Workspace:
         Raises:
             MismatchError: earlier work was begun with other inputs or options; names the first difference.
         """
-        path = self.folder / "plan.json"
         now = msgspec.json.decode(msgspec.json.encode(plan))
-        if self.has_work and (difference := _difference(_resumable(path), now)) is not None:
+        if self.has_work and (difference := _difference(_resumable(self.plan), now)) is not None:
             raise MismatchError(
                 f"{self.folder} holds unfinished work that was begun with {difference}; "
                 "run that command again to continue it, or add --overwrite to begin anew"
             )
-        write_file(path, msgspec.json.encode(now, order="sorted"))
+        write_file(self.plan, msgspec.json.encode(now, order="sorted"))
 
     def spool(self, stream: BinaryIO, suffix: str | None) -> Path | None:
         """Keep standard input in a file; None when it is empty. Resuming compares it with what was kept.
@@ -128,13 +133,10 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
             "(the old one stays until the new one is complete)"
         )
     workspace = Workspace(output, output.with_name(output.name + ".partial"))
-    try:
-        workspace.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, workspace.folder) from error
     lock = DirectoryLock(workspace.folder)
     lock.acquire()
     try:
+        restore_exchanged(workspace.dataset, output)
         # Without a dataset in the making, what lies here was left behind by a commit that was interrupted.
         if overwrite or not workspace.has_work or not workspace.dataset.exists():
             _clear(workspace.folder)
@@ -152,13 +154,15 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
         done = not workspace.has_work
         raise
     finally:
+        if done:  # before the lock is given back: from then on the folder may be another's
+            with suppress(OSError):
+                _clear(workspace.folder)
         lock.release()
-        if done:
-            shutil.rmtree(workspace.folder, ignore_errors=True)
 
 
 def _clear(folder: Path) -> None:
-    """Remove earlier work, but not the lock."""
+    """Remove earlier work, but not the lock. The journal goes first: without it, the rest is no work."""
+    (folder / "journal").unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -25,7 +25,7 @@ from tokpack.protocols import Tokenizer, TokenizerOptions
 from tokpack.references import Reference
 from tokpack.specs import load
 from tokpack.train.config import Settings, dump_toml, read_toml
-from tokpack.train.durable import write_json
+from tokpack.train.durable import sync, write_json
 
 __all__ = ["RunFolder"]
 
@@ -100,6 +100,7 @@ class RunFolder:
         text = dump_toml(settings)
         partial = self.path / ".config.toml.partial"
         partial.write_text(text, encoding="utf-8")
+        sync(partial)
         partial.replace(self.path / "config.toml")
         write_json(self.path / "run.json", facts)
 
