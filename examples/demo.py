@@ -24,7 +24,7 @@ tokpack encode data/train.jsonl --validation data/validation.jsonl --tokenizer b
 tokpack verify ./tokenized
 tokpack info ./tokenized
 tokpack decode ./tokenized --split validation --tokens 0:120
-tokpack train --sampler random-block --preset tiny --max-iters 300 --eval-every 100 --name demo
+tokpack train --sampler random-block --preset tiny --batch-size 8 --max-iters 120 --eval-every 60 --name demo
 tokpack generate runs/demo --prompt "def main(" --max-tokens 80 --seed 1
 tokpack plot runs/demo
 """
