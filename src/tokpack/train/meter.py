@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -33,8 +32,10 @@ class LossWatch:
         self.bad_in_a_row = 0
         message = ""
         if self.sigmas and len(self.recent) >= self.LEAST:
-            mean = statistics.fmean(self.recent)
-            spread = max(statistics.pstdev(self.recent), 1e-3 * abs(mean))
+            count = len(self.recent)
+            mean = math.fsum(self.recent) / count
+            deviation = math.sqrt(math.fsum((seen - mean) ** 2 for seen in self.recent) / count)
+            spread = max(deviation, 1e-3 * abs(mean))
             if loss > mean + self.sigmas * spread:
                 message = f"the loss leapt to {loss:.4f}; lately it was {mean:.4f} ± {spread:.4f}"
         self.recent.append(loss)
