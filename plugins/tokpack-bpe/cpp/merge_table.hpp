@@ -1,11 +1,13 @@
 // From a pair of symbols to the symbol they merge into: the one table that merging looks into.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
+#include "memory.hpp"
 #include "simd.hpp"
 
 namespace tokpack::bpe {
@@ -25,7 +27,12 @@ class MergeTable {
  public:
   /// A table for at most `pairs` pairs.
   explicit MergeTable(std::size_t pairs = 0)
-      : bytes_(1 << 16, kNone), slots_(std::bit_ceil(pairs * 2 + 2), kEmpty), mask_(slots_.size() - 1) {}
+      : bytes_(allocate_table<Symbol>(1 << 16)),
+        mask_(std::bit_ceil(pairs * 2 + 2) - 1),
+        slots_(allocate_table<std::uint64_t>(mask_ + 1)) {
+    std::fill_n(bytes_.get(), 1 << 16, kNone);
+    std::fill_n(slots_.get(), mask_ + 1, kEmpty);
+  }
 
   /// Add a pair that is not in the table yet.
   void insert(Symbol left, Symbol right, Symbol merged) {
@@ -55,7 +62,8 @@ class MergeTable {
   template <class Visit>
   void for_each(Visit visit) const {
     constexpr auto symbol = [](std::uint64_t bits) { return static_cast<Symbol>(bits & kMaxSymbols); };
-    for (const std::uint64_t slot : slots_) {
+    for (std::size_t at = 0; at <= mask_; ++at) {
+      const std::uint64_t slot = slots_[at];
       if (slot != kEmpty) visit(symbol(slot >> 2 * kSymbolBits), symbol(slot >> kSymbolBits), symbol(slot));
     }
   }
@@ -68,9 +76,9 @@ class MergeTable {
   }
   TOKPACK_BPE_INLINE std::size_t place(std::uint64_t key) const { return hash_64(0x9E37, key) & mask_; }
 
-  std::vector<Symbol> bytes_;
-  std::vector<std::uint64_t> slots_;
+  std::unique_ptr<Symbol[], FreeMemory> bytes_;
   std::size_t mask_;
+  std::unique_ptr<std::uint64_t[], FreeMemory> slots_;
 };
 
 }  // namespace tokpack::bpe
