@@ -101,7 +101,9 @@ def fastokens(files: Path, name: str) -> Library:
         tokenizer = fastokens.Tokenizer.from_tiktoken(str(files / name / _file(name)), encoding=name)
 
     def encode(texts: Sequence[str]) -> Any:
-        return np.frombuffer(tokenizer.encode_batch_flat(list(texts), split_special_tokens=True)[0], np.uint32)
+        return np.frombuffer(
+            tokenizer.encode_batch_flat(list(texts), split_special_tokens=True)[0], np.uint32
+        )
 
     return InProcess(encode)
 
@@ -127,7 +129,7 @@ class InChild:
 
 
 def serve(files: Path, name: str) -> None:
-    """Be the child: tokenizers 1.0 on GPT-2's tokenizer.json, or on one made of a ranks file."""
+    """Be the child: tokenizers 1.0 on a tokenizer.json."""
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_file(str(files / name / "tokenizer.json"))
@@ -223,10 +225,13 @@ def print_row(encoding: str, kind: str, speeds: dict[str, Any], exact: list[str]
     row = {"speeds": speeds, "exact": exact}
     for state in ("warm", "cold"):
         cells = " ".join(
-            f"{name} {states[state]:.0f}{'' if name in exact else ' (ids differ)'}," for name, states in speeds.items()
+            f"{name} {states[state]:.0f}{'' if name in exact else ' (ids differ)'},"
+            for name, states in speeds.items()
         )
         by_tiktoken, by_rival = ratios(row, state)
-        print(f"{encoding:12} {kind:13} {state}: {cells} {by_tiktoken:.1f}x tiktoken, {by_rival:.2f}x the next")
+        print(
+            f"{encoding:12} {kind:13} {state}: {cells} {by_tiktoken:.1f}x tiktoken, {by_rival:.2f}x the next"
+        )
 
 
 def print_means(encoding: str, rows: dict[str, Any]) -> None:
@@ -270,20 +275,24 @@ def other_figures(files: Path, corpora: dict[str, list[str]]) -> dict[str, float
 
 def _random_letters(count: int) -> str:
     draw = np.random.default_rng(0)
-    return draw.choice(np.frombuffer(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8), count).tobytes().decode()
+    return (
+        draw.choice(np.frombuffer(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8), count)
+        .tobytes()
+        .decode()
+    )
 
 
 def unseen_words(tokenizer: Any, texts: Sequence[str]) -> float:
     """Nanoseconds per word that no cache holds: every distinct word of the texts, once."""
-    words = sorted({word for text in texts for word in text.split() if word.isalpha() and 4 <= len(word) <= 14})
+    words = sorted(
+        {word for text in texts for word in text.split() if word.isalpha() and 4 <= len(word) <= 14}
+    )
     documents = [" ".join(words[i : i + 200]) for i in range(0, len(words), 200)]
     from tokpack.batches import TextBatch
-    import copy
 
     batch = TextBatch.from_texts(documents)
     times = []
     for _ in range(5):
-        fresh = copy.copy(tokenizer)
         fresh = pickle.loads(pickle.dumps(tokenizer))
         fresh.encode_texts(["a"])
         start = time.process_time()
@@ -320,8 +329,11 @@ def decoding(tokenizer: Any, openai: Any, texts: Sequence[str]) -> dict[str, flo
 
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        return serve(Path(sys.argv[2]), sys.argv[3])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        serve(Path(sys.argv[2]), sys.argv[3])
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokenizers", type=Path, default=None, help="folder of ranks files (shared/data)")
     parser.add_argument("--megabytes", type=float, default=20, help="of each kind of text")
     parser.add_argument("--rounds", type=int, default=5)
@@ -340,8 +352,14 @@ def main() -> None:
 
     arguments.corpora = {kind: documents_of_kind(kind, arguments.megabytes) for kind in arguments.kinds}
     for kind, texts in arguments.corpora.items():
-        print(f"{kind}: {len(texts):,} documents, {sum(len(t.encode()) for t in texts) / 1e6:.1f} MB", flush=True)
-    results: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "rounds": arguments.rounds}
+        print(
+            f"{kind}: {len(texts):,} documents, {sum(len(t.encode()) for t in texts) / 1e6:.1f} MB",
+            flush=True,
+        )
+    results: dict[str, Any] = {
+        "machine": platform.processor() or platform.machine(),
+        "rounds": arguments.rounds,
+    }
     results["encodings"] = compare(arguments.tokenizers, arguments)
     if not arguments.skip_others:
         results["others"] = other_figures(arguments.tokenizers, arguments.corpora)

@@ -15,14 +15,23 @@ _SHORTEST, _LONGEST = 500, 200_000
 _PLACES = {
     "prose": [
         *((f"/usr/share/man/man{section}", "*.gz") for section in range(1, 9)),
-        *(("/usr/share/doc", pattern) for pattern in ("*.txt", "*.md", "*.rst", "README*", "NEWS*", "*.html")),
+        *(
+            ("/usr/share/doc", pattern)
+            for pattern in ("*.txt", "*.md", "*.rst", "README*", "NEWS*", "*.html")
+        ),
         *((sysconfig.get_path("purelib"), pattern) for pattern in ("*.md", "*.rst", "*.txt", "METADATA")),
     ],
     "code": [(sysconfig.get_path("stdlib"), "*.py"), (sysconfig.get_path("purelib"), "*.py")],
     "multilingual": [
         *((f"/usr/share/man/{language}", "*.gz") for language in ("ja", "zh_CN", "zh_TW", "ko", "ru", "uk")),
-        *((f"/usr/share/man/{language}", "*.gz") for language in ("de", "fr", "es", "pl", "cs", "tr", "pt_BR")),
-        *((f"/usr/share/locale/{language}", "*.mo") for language in ("ar", "hi", "th", "el", "he", "bn", "ta")),
+        *(
+            (f"/usr/share/man/{language}", "*.gz")
+            for language in ("de", "fr", "es", "pl", "cs", "tr", "pt_BR")
+        ),
+        *(
+            (f"/usr/share/locale/{language}", "*.mo")
+            for language in ("ar", "hi", "th", "el", "he", "bn", "ta")
+        ),
         *((f"/usr/share/locale/{language}", "*.mo") for language in ("ja", "zh_CN", "ko", "ru", "vi", "fa")),
     ],
 }

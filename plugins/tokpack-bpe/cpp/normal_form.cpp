@@ -67,7 +67,7 @@ class Unstable {
       if (std::none_of(kCompositions.begin(), kCompositions.end(), is_composed)) set(entry.composed);
     }
   }
-  bool has(char32_t point) const { return bits_[point >> 6] >> (point & 63) & 1; }
+  bool has(char32_t point) const { return point <= 0x10FFFF && (bits_[point >> 6] >> (point & 63) & 1) != 0; }
 
  private:
   void set(char32_t point) { bits_[point >> 6] |= std::uint64_t{1} << (point & 63); }

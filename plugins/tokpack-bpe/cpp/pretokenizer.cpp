@@ -315,7 +315,9 @@ class Marker {
     for (Bits left = block.mark; left != 0;) {
       const std::size_t place = lowest(left);
       const std::size_t lead = lead_of(begin_ + place);
-      const std::size_t end = std::min<std::size_t>(lead + character_length(text_[lead]) - begin_, 64);
+      // In bytes that are not valid UTF-8 a character may seem to end before `place`.
+      const std::size_t after = std::max(lead + character_length(text_[lead]), begin_ + place + 1);
+      const std::size_t end = std::min<std::size_t>(after - begin_, 64);
       const Bits bytes = (end == 64 ? ~Bits{0} : bit(end) - 1) & left;
       if (lead >= begin_ + place) mark_in_word_ = is_in_word(lead);
       if (mark_in_word_) words |= bytes;

@@ -43,13 +43,13 @@ class Reader {
   std::uint8_t byte(std::size_t at) const { return at < text_.size() ? text_[at] : 0; }
 
   bool at_cjk(std::size_t at) const {
-    return at < text_.size() && is_isolated_cjk(decode(text_.data() + at).point);
+    return at < text_.size() && is_isolated_cjk(decode_at(text_, at).point);
   }
 
   /// The character at `at`, whatever piece it is in.
   Seen see_any(std::size_t at) const {
     if (at >= text_.size()) return {};
-    const auto [point, length] = decode(text_.data() + at);
+    const auto [point, length] = decode_at(text_, at);
     return {class_of(point), length};
   }
 

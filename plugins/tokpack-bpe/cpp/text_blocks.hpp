@@ -90,10 +90,10 @@ class TextBlocks {
     spilled_ = Block{};
     while (high != 0) {
       const int place = std::countr_zero(high);
-      const auto [point, length] = decode_at(begin + static_cast<std::size_t>(place));
+      const auto [point, length] = decode_padded(begin + static_cast<std::size_t>(place));
       const std::uint64_t all = (std::uint64_t{1} << length) - 1;
       Block character;
-      const Class kind = point <= 0x10FFFF ? class_of(point) : Class::other;
+      const Class kind = class_of(point);
       const bool has_case = kind == Class::upper || kind == Class::lower;
       character.letter = has_case || kind == Class::letter ? all : 0;
       character.number = kind == Class::number ? all : 0;
@@ -113,7 +113,7 @@ class TextBlocks {
   }
 
   /// The character at `at`, of which no byte beyond the text is read.
-  Character decode_at(std::size_t at) const {
+  Character decode_padded(std::size_t at) const {
     if (at + 4 <= text_.size()) return decode(text_.data() + at);
     std::uint8_t copy[4] = {};
     std::memcpy(copy, text_.data() + at, text_.size() - at);

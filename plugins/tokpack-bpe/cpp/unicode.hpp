@@ -30,8 +30,9 @@ namespace tables {
 #include "unicode_classes.inc"
 }
 
-/// Class of one code point; 128 code points share a page.
+/// Class of one code point; 128 code points share a page. Beyond the last code point it is `other`.
 constexpr Class class_of(char32_t point) {
+  if (point > 0x10FFFF) return Class::other;
   return static_cast<Class>(tables::kPageClasses[tables::kClassPage[point >> 7] * 128u + (point & 127u)]);
 }
 
@@ -55,6 +56,13 @@ constexpr Character decode(const std::uint8_t* p) {
   if (p[0] < 0xE0) return {static_cast<char32_t>(p[0] & 0x1F) << 6 | low(1), 2};
   if (p[0] < 0xF0) return {static_cast<char32_t>(p[0] & 0x0F) << 12 | low(1) << 6 | low(2), 3};
   return {static_cast<char32_t>(p[0] & 0x07) << 18 | low(1) << 12 | low(2) << 6 | low(3), 4};
+}
+
+/// Decode the character at `at`; one that the text ends inside is as long as what is left, and no letter.
+constexpr Character decode_at(Text text, std::size_t at) {
+  const std::size_t left = text.size() - at;
+  if (character_length(text[at]) > left) return {0, static_cast<std::uint32_t>(left)};
+  return decode(text.data() + at);
 }
 
 /// Position of the first byte that is not part of valid UTF-8, or `text.size()`.
