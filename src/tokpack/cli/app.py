@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -93,9 +94,21 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line and exit with the code that `tokpack.errors` documents."""
+    _open_closed_streams()
     signal.signal(signal.SIGTERM, _on_signal)
     signal.signal(signal.SIGINT, _on_signal)
     sys.exit(_run(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """Let standard streams that were closed lead nowhere: else files opened later take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _run(arguments: list[str]) -> int | str | None:
@@ -105,7 +118,8 @@ def _run(arguments: list[str]) -> int | str | None:
     except SystemExit as end:
         return end.code
     except Stopped as stop:
-        typer.echo("\nstopped; run the same command again to continue", err=True)
+        with suppress(OSError):
+            typer.echo("\nstopped; run the same command again to continue", err=True)
         return 128 + stop.number
     except TokpackError as error:
         return _fail(str(error), error.exit_code, error)
@@ -124,6 +138,7 @@ def _run(arguments: list[str]) -> int | str | None:
 def _fail(message: str, code: int, error: BaseException) -> int:
     if os.environ.get("TOKPACK_DEBUG"):
         raise error
-    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
+    with suppress(OSError):  # standard error may be on the very disk that is full: the exit code remains
+        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        typer.echo(message, err=True)
     return code

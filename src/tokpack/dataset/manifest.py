@@ -39,7 +39,8 @@ SUMS_NAME = "SHA256SUMS"
 MANIFEST_VERSION = 1
 _MAX_BYTES = 256 << 20
 
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+# What every reader of JSON keeps exactly, and no sum of which leaves 64 bits unnoticed.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}\\Z")]
 # No separators, no leading dot: a name can never leave the directory or hide in it.
 FileName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}\Z")]

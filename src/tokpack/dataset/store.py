@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import TokenBatch, iter_ranges
 from tokpack.dataset.digest import LogicalDigest
-from tokpack.dataset.manifest import FileInfo, Manifest, Shard, read_manifest
+from tokpack.dataset.manifest import MANIFEST_NAME, FileInfo, Manifest, Shard, read_manifest
 from tokpack.dtypes import DTYPES, TokenArray
 from tokpack.errors import DamagedError, StorageError, UsageError
 from tokpack.plugins import Plugins, discover
@@ -115,6 +115,12 @@ class ShardStore:
         self._shards = split.shards
         self._starts = _starts([shard.tokens for shard in split.shards])
         self._documents = _starts([shard.documents for shard in split.shards])
+        if (self._starts[-1], self._documents[-1]) != (split.tokens, split.documents):
+            raise DamagedError(
+                f"{dataset.path / MANIFEST_NAME}: the shards of {name} hold {self._starts[-1]:,} tokens in "
+                f"{self._documents[-1]:,} documents, the split {split.tokens:,} in {split.documents:,}; "
+                "restore it from a copy or encode again"
+            )
         self._readers: list[FormatReader | None] = [None] * len(split.shards)
         self._windows: list[_Gathers | None] = [None] * len(split.shards)
         self.name = name
@@ -150,10 +156,11 @@ class ShardStore:
         """Document boundaries over the whole split, int64 of shape (documents + 1,)."""
         if len(self._shards) == 1:
             return self.shard_offsets(0)
+        parts = [self.shard_offsets(index) for index in range(len(self._shards))]
+        # Only now the number of documents is more than a claim of the manifest.
         offsets = np.zeros(self.num_documents + 1, dtype=np.int64)
-        for index in range(len(self._shards)):
+        for index, part in enumerate(parts):
             first = self._documents[index]
-            part = self.shard_offsets(index)
             offsets[first + 1 : first + len(part)] = part[1:] + self._starts[index]
         return offsets
 

@@ -170,6 +170,12 @@ def _input_file(path: str, name: str, kind: str, split: str) -> InputFile:
     if is_url(path):
         return InputFile(path, name, kind, split, input_size(path))
     try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the name of {path!r} is not valid UTF-8, so a manifest cannot hold it; rename the file"
+        ) from None
+    try:
         status = Path(path).stat()
         with Path(path).open("rb"):
             pass
