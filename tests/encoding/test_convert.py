@@ -178,6 +178,7 @@ def test_an_unfinished_encode_is_left_alone(original: Dataset, tmp_path: Path) -
     partial = tmp_path / "new.partial"
     (partial / "dataset").mkdir(parents=True)
     (partial / "journal").write_bytes(b"a unit")
+    (partial / "plan.json").write_bytes(b"{}")
     with pytest.raises(MismatchError, match="unfinished encode"):
         to(original.path, tmp_path / "new", "npy")
     assert (partial / "journal").read_bytes() == b"a unit"

@@ -88,7 +88,7 @@ class _Source:
 def test_units_share_out_all_bytes_in_order(
     sizes: list[int], unit_bytes: int, num_shards: int | None
 ) -> None:
-    files = [InputFile(str(size), f"f{index}", "text", "train", size, 0) for index, size in enumerate(sizes)]
+    files = [InputFile(str(size), f"f{index}", "text", "train", size) for index, size in enumerate(sizes)]
     options = EncodeOptions(tokenizer="byte", unit_bytes=unit_bytes, num_shards=num_shards)
     if num_shards is not None and num_shards > sum(sizes):
         return
@@ -108,6 +108,6 @@ def test_units_share_out_all_bytes_in_order(
 def test_more_shards_than_parts_is_refused() -> None:
     from tokpack.errors import UsageError
 
-    files = [InputFile("3", "f", "text", "train", 3, 0)]
+    files = [InputFile("3", "f", "text", "train", 3)]
     with pytest.raises(UsageError, match="can only be cut into"):
         make_plan(files, {"text": _Source()}, EncodeOptions(tokenizer="byte", num_shards=4))

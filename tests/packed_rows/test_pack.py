@@ -209,6 +209,7 @@ def test_unfinished_work_of_encode_is_left_alone(dataset: Dataset, tmp_path: Pat
     journal = tmp_path / "rows.partial" / "journal"
     (tmp_path / "rows.partial" / "dataset").mkdir(parents=True)
     journal.write_text("a finished unit")
+    journal.with_name("plan.json").write_text("{}")
     with pytest.raises(MismatchError, match="unfinished work"):
         pack_dataset(dataset, tmp_path / "rows", seq_len=SEQ_LEN, format_name="npy")
     assert journal.exists()
