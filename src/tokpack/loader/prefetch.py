@@ -12,6 +12,9 @@ __all__ = ["Prefetcher"]
 
 S = TypeVar("S")
 
+#: The thread is a daemon: one that is still stuck after this ends with the process.
+_PATIENCE_S = 5.0
+
 
 class Prefetcher(Generic[S]):
     """Fills ``slots`` in turn, in one thread, and hands them out in the order in which they were filled.
@@ -49,9 +52,9 @@ class Prefetcher(Generic[S]):
         return filled
 
     def close(self) -> None:
-        """End the thread and wait for it."""
+        """End the thread and wait for it, but not for ever: a read that hangs cannot be ended from here."""
         self._stop()
-        self._thread.join()
+        self._thread.join(_PATIENCE_S)
 
     def _take(self) -> S | BaseException:
         while True:
