@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,7 @@ def memory() -> Iterator[Path]:
     shared = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="tokpack-", dir=shared if shared.is_dir() else None))
     yield folder.resolve()
+    gc.collect()  # files that an interruption left open are closed here, not in the midst of another test
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ so neither workers nor interruptions show in the bytes.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -101,5 +102,6 @@ class Assembler:
 
     def abandon(self, error: BaseException) -> None:
         """Leave nothing half written behind; published shards and pieces stay for the next run."""
-        for writer in self._splits.values():
-            writer.abandon(error)
+        with ExitStack() as all_of_them:  # one that fails must not keep the others' files open
+            for writer in self._splits.values():
+                all_of_them.callback(writer.abandon, error)
