@@ -77,3 +77,16 @@ def test_real_texts_give_the_bytes_of_the_reference(
         assert dataset["train"].dtype.name == answer["dtype"]
         compared += 1
     assert compared > 25
+
+
+def test_a_dtype_too_narrow_for_the_vocabulary_is_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, tiktoken_cache: str
+) -> None:
+    run = request.getfixturevalue("tokpack")
+    (tmp_path / "a.txt").write_text("hello")
+    options = ["-t", "tiktoken:cl100k_base", "--dtype", "uint16"]
+    done = run("encode", "a.txt", *options, TIKTOKEN_CACHE_DIR=tiktoken_cache)
+    assert done.returncode == 2
+    assert "uint16 holds ids up to 65,535, but the vocabulary has 100,277 ids" in done.stderr
+    assert "--dtype uint32" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
