@@ -125,7 +125,8 @@ def test_stopped_politely_it_says_how_to_go_on(corpus: Path, folder: Path, numbe
 
 def test_the_second_encode_into_one_directory_exits_at_once(corpus: Path, folder: Path) -> None:
     with start(folder) as first:
-        while not (folder / "tokenized.partial" / "lock").exists():
+        lock = folder / "tokenized.partial" / "lock"
+        while not (lock.exists() and lock.stat().st_size):  # the owner's name is written under the lock
             time.sleep(0.002)
         os.kill(first.pid, signal.SIGSTOP)
         try:

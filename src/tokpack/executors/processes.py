@@ -119,9 +119,9 @@ def _died(worker: _Worker) -> IncompleteError:
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], parent: int) -> None:
     """Worker: answer units with results until the pipe closes."""
-    # Ctrl-C goes to the whole group; the parent decides what it means.
+    # Ctrl-C and a batch system's SIGTERM go to the whole group; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with_parent(parent)
     while True:
         try:
