@@ -51,10 +51,10 @@ def documents(path: Path) -> Iterator[str]:
 
 
 def tokpack() -> Train:
-    from tokpack.encoding.inputs import find_inputs
     from tokpack.plugins import discover
     from tokpack.protocols import SourceOptions, TrainingOptions
     from tokpack.sources import text  # noqa: F401 (what the plugin host would import on first use)
+    from tokpack.sources.inputs import find_inputs
     from tokpack.tokenizers.corpus import Corpus
     from tokpack_bpe.train import train_vocabulary
 

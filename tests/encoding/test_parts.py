@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokpack.batches import TokenBatch, iter_ranges, offsets_from_lengths
-from tokpack.encoding.inputs import InputFile, find_inputs, natural_key
 from tokpack.encoding.lengths import limit_length
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.plan import make_plan
-from tokpack.plugins import discover
 from tokpack.protocols import Slice
+from tokpack.sources.inputs import InputFile
 
 documents = st.lists(st.lists(st.integers(0, 999), max_size=30), max_size=15)
 
@@ -49,23 +46,6 @@ def test_ranges_cover_everything_once(lengths: list[int], size: int) -> None:
     ranges = list(iter_ranges(offsets, size))
     assert [index for first, last in ranges for index in range(first, last)] == list(range(len(lengths)))
     assert all(last == first + 1 or offsets[last] - offsets[first] <= size for first, last in ranges)
-
-
-def test_natural_order() -> None:
-    names = ["part-10", "part-9", "part-1", "a2b10", "a2b9", "a10"]
-    assert sorted(names, key=natural_key) == ["a2b9", "a2b10", "a10", "part-1", "part-9", "part-10"]
-
-
-def test_folders_and_globs_in_natural_order_without_hidden_files(tmp_path: Path) -> None:
-    for name in ("b10.txt", "b9.txt", "sub/a.jsonl", ".hidden.txt", ".git/x.txt", "note.pdf"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("x")
-    sources = discover().sources
-    found = find_inputs([str(tmp_path)], sources=sources)
-    assert [item.name for item in found] == ["b9.txt", "b10.txt", "sub/a.jsonl"]
-    assert [item.kind for item in found] == ["text", "text", "jsonl"]
-    found = find_inputs([str(tmp_path / "b*.txt")], sources=sources)
-    assert [item.name for item in found] == ["b9.txt", "b10.txt"]
 
 
 class _Source:

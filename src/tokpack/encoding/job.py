@@ -14,13 +14,13 @@ from tokpack import __version__
 from tokpack.chat.options import open_renderer, resolve_template
 from tokpack.chat.render import ChatRenderer
 from tokpack.dtypes import parse_dtype, token_dtype
-from tokpack.encoding.inputs import find_inputs
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.plan import Plan, make_plan
 from tokpack.encoding.unit import UnitWork
 from tokpack.errors import UsageError
 from tokpack.plugins import Plugins
 from tokpack.protocols import Source, TemplateTokenizer, Tokenizer, TokenizerOptions
+from tokpack.sources.inputs import find_inputs
 from tokpack.specs import FormatSpec, load
 from tokpack.tokenizers.opening import open_tokenizer
 from tokpack.tokenizers.probe import TokenizerIdentity, identify

@@ -11,12 +11,10 @@ from tokpack.errors import UsageError
 from tokpack.protocols import Engine, SourceOptions, Special
 from tokpack.tokenizers.rows import Side
 
-__all__ = ["TRAIN", "VALIDATION", "EncodeOptions", "Recorded", "TooLong"]
+__all__ = ["EncodeOptions", "Recorded", "TooLong"]
 
 #: What happens to a document longer than ``max_length``.
 TooLong: TypeAlias = Literal["split", "truncate", "skip"]
-
-TRAIN, VALIDATION = "train", "validation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tokpack.encoding.inputs import InputFile
 from tokpack.encoding.options import EncodeOptions
 from tokpack.errors import UsageError
 from tokpack.protocols import Slice, Source
+from tokpack.sources.inputs import InputFile
 
 __all__ = ["Part", "Plan", "Unit", "make_plan"]
 

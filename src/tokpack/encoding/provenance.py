@@ -20,11 +20,12 @@ from tokpack.dataset.store import Dataset
 from tokpack.dtypes import DTYPES, TokenArray
 from tokpack.encoding.describe import UNITS_NAME
 from tokpack.encoding.job import open_chat, template_of
-from tokpack.encoding.options import VALIDATION, Recorded
+from tokpack.encoding.options import Recorded
 from tokpack.encoding.unit import UnitWork, encode_documents, held_out_documents
 from tokpack.errors import DamagedError, StorageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import Slice
+from tokpack.sources.inputs import VALIDATION
 from tokpack.specs import load
 
 __all__ = ["Origin", "Provenance", "StoredDocument", "UnitLine"]

@@ -23,11 +23,12 @@ from tokpack.chat.render import ChatRenderer
 from tokpack.dataset.manifest import Ledger
 from tokpack.dtypes import narrow
 from tokpack.encoding.lengths import limit_length
-from tokpack.encoding.options import VALIDATION, EncodeOptions
+from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.pieces import PieceInfo, PieceWriter
 from tokpack.encoding.plan import Unit
 from tokpack.errors import DamagedError, DocumentError, SpecialTokenError, StorageError
 from tokpack.protocols import Problem, Slice, Source, SourceBatch, Tokenizer
+from tokpack.sources.inputs import VALIDATION
 from tokpack.tokenizers.boundaries import with_boundaries
 from tokpack.tokenizers.rows import fill_batch
 from tokpack.urls import open_input

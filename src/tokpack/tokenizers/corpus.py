@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 
 from tokpack.batches import TextBatch
-from tokpack.encoding.inputs import InputFile
 from tokpack.plugins import Plugins
 from tokpack.protocols import Source, SourceOptions
+from tokpack.sources.inputs import InputFile
 from tokpack.specs import load
 
 __all__ = ["Corpus", "Progress"]

@@ -13,11 +13,10 @@ import msgspec
 
 from tokpack import __version__
 from tokpack.dataset.publish import exchange_directories, storage_error, sync_directory
-from tokpack.encoding.inputs import InputFile, find_inputs
-from tokpack.encoding.options import TRAIN
 from tokpack.errors import UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import SourceOptions, Tokenizer, TrainingOptions
+from tokpack.sources.inputs import TRAIN, InputFile, find_inputs
 from tokpack.specs import TokenizerSpec, load
 from tokpack.tokenizers.corpus import Corpus
 from tokpack.tokenizers.quality import Quality, measure

@@ -10,14 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokpack.encoding.options import TRAIN, VALIDATION
 from tokpack.errors import StorageError, UsageError
 from tokpack.plugins import Registry
 from tokpack.protocols import SourceOptions
 from tokpack.specs import SourceSpec, load
 from tokpack.urls import expand, input_size, is_url
 
-__all__ = ["InputFile", "find_inputs", "natural_key"]
+__all__ = ["TRAIN", "VALIDATION", "InputFile", "find_inputs", "natural_key"]
+
+#: The splits that inputs belong to unless they are named otherwise.
+TRAIN, VALIDATION = "train", "validation"
 
 _MAGIC = re.compile(r"[*?\[]")
 
