@@ -125,12 +125,11 @@ def measure_batches(documents: int, rounds: int) -> dict[str, float]:
     tokens = np.random.default_rng(1).integers(0, 50257, offsets[-1], dtype=np.uint16)
     sampler = Packed(ArrayStore(tokens, offsets, vocab_size=50257), seq_len=1024)
     batch = Batch.empty(64, 1024, sampler.dtype, segmented=True)
-    seconds: dict[str, list[float]] = {"cu_seqlens_us": [], "scan_us": [], "fill_us": []}
+    seconds: dict[str, list[float]] = {"cu_seqlens_us": [], "fill_us": []}
     for step in range(300 * rounds):
         rows = np.arange(step * 64, step * 64 + 64)
         seconds["fill_us"].append(timed(partial(sampler.fill, rows, batch))[0])
-        seconds["cu_seqlens_us"].append(timed(partial(sampler.cu_seqlens, rows))[0])
-        seconds["scan_us"].append(timed(batch.cu_seqlens)[0])
+        seconds["cu_seqlens_us"].append(timed(batch.cu_seqlens)[0])
     return {name: median(times) * 1e6 for name, times in seconds.items()}
 
 
@@ -153,8 +152,7 @@ def main() -> None:
             f"{row['rows']:10,}{row['fill']:10.5f}{row['lost']:13,}"
         )
     print("\nbatches of 64 x 1024:")
-    print(f"  cu_seqlens from the plan   {batches['cu_seqlens_us']:6.1f} us (one length for every batch)")
-    print(f"  cu_seqlens from the ids    {batches['scan_us']:6.1f} us (Batch.cu_seqlens)")
+    print(f"  cu_seqlens                 {batches['cu_seqlens_us']:6.1f} us")
     print(f"  fill, with segment ids     {batches['fill_us']:6.1f} us")
 
 

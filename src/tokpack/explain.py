@@ -36,7 +36,7 @@ class Piece:
 def explain_row(sampler: Sampler, row: int) -> list[Piece]:
     """Return the pieces of row ``row``, from left to right.
 
-    A window over the stream shows one token more than ``seq_len``: its last one is a label only.
+    Where a row goes on beyond ``seq_len`` tokens, the one after them is there too: it is a label only.
 
     Raises:
         UsageError: the rows do not come from a dataset on disk.

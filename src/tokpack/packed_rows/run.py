@@ -193,13 +193,15 @@ def _blocks(
         for name in further:
             block[name] = np.zeros(padding.shape, np.uint8)
             block[name][~padding] = np.concatenate(
-                [
-                    store.column(name, span.start, span.stop)
-                    for row in rows.tolist()
-                    for span in sampler.trace(row)
-                ]
+                [_column_of_row(store, name, sampler, row) for row in rows.tolist()]
             )
         yield block
+
+
+def _column_of_row(store: ShardStore, name: str, sampler: Packed, row: int) -> NDArray[Any]:
+    """Return a column's values for the tokens that a row shows, without the one that may follow them."""
+    parts = [store.column(name, span.start, span.stop) for span in sampler.trace(row)]
+    return np.concatenate(parts)[: sampler.seq_len]
 
 
 class _Digest:

@@ -86,5 +86,8 @@ class Sampler(Protocol):
         ...
 
     def trace(self, row: int) -> tuple[Span, ...]:
-        """Return where the tokens of one row come from, from left to right; padding has no origin."""
+        """Return where the tokens of one row come from, from left to right: all that `fill` writes.
+
+        A row's last label is among them where there is one. Padding has no origin.
+        """
         ...

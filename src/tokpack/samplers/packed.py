@@ -106,35 +106,21 @@ class Packed:
                 f"no document of the split has at most {seq_len:,} tokens, and long_documents=drop leaves "
                 "out all others; raise seq_len or use long_documents=split"
             )
-        #: Segments in the fullest row; `cu_seqlens` has room for as many in every row.
-        self.most_segments = int(np.diff(self.plan.row_offsets).max())
-        if self.most_segments > np.iinfo(np.uint16).max:
+        most = int(np.diff(self.plan.row_offsets).max())
+        if most > np.iinfo(np.uint16).max:
             raise UsageError(
-                f"a row of {seq_len:,} tokens would hold {self.most_segments:,} documents, but segment ids "
+                f"a row of {seq_len:,} tokens would hold {most:,} documents, but segment ids "
                 "count to 65,535; lower seq_len"
             )
         used = np.add.reduceat(self.plan.lengths, self.plan.row_offsets[:-1])
         self._padding: NDArray[np.int32] = seq_len - used  # (rows,) places without a token
         self._store = store
+        self.dtype: np.dtype[Any] = store.dtype
+        self.vocab_size, self.memory_mapped = store.vocab_size, store.memory_mapped
         self._order = EpochOrder(len(self.plan), seed=seed, stream="packed/order", shuffle=shuffle)
         self.seq_len = seq_len
         self.shuffle = shuffle
         self.seed = seed
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Storage dtype of the tokens."""
-        return self._store.dtype
-
-    @property
-    def vocab_size(self) -> int:
-        """Largest id + 1."""
-        return self._store.vocab_size
-
-    @property
-    def memory_mapped(self) -> bool:
-        """Whether filling a row costs no more than its own tokens."""
-        return self._store.memory_mapped
 
     @property
     def identity(self) -> Mapping[str, str | int]:
@@ -178,27 +164,14 @@ class Packed:
         ]
         np.concatenate(parts, out=out.tokens.reshape(-1))
 
-    def cu_seqlens(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return where segments begin in the flattened ``input_ids``, without looking at any token.
-
-        As `Batch.cu_seqlens`, a run of padding counting as a segment, but of one length for any rows:
-        ``len(rows) * (most_segments + 1) + 1``, so that compiled code sees one shape. The surplus repeats
-        the end: segments of no tokens.
-        """
-        bounds = np.empty(len(rows) * (self.most_segments + 1) + 1, np.int32)
-        lengths = self._layout(self._order.items(rows)).lengths
-        lengths = lengths[lengths > 0]
-        bounds[0] = 0
-        np.add.accumulate(lengths, out=bounds[1 : len(lengths) + 1])
-        bounds[len(lengths) + 1 :] = len(rows) * self.seq_len
-        return bounds
-
     def trace(self, row: int) -> tuple[Span, ...]:
-        """Return the tokens of a row, segment by segment."""
+        """Return the tokens of a row, segment by segment, the token after it included where there is one."""
         item = int(self._order.items(np.array([row]))[0])
         pieces = slice(*self.plan.row_offsets[item : item + 2])
-        starts, lengths = self.plan.starts[pieces], self.plan.lengths[pieces]
-        pairs = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+        starts = self.plan.starts[pieces]
+        stops = starts + self.plan.lengths[pieces]
+        stops[-1] += self.plan.continued[item]
+        pairs = zip(starts.tolist(), stops.tolist(), strict=True)
         return tuple(Span(self._store, start, stop) for start, stop in pairs)
 
     def _layout(self, items: NDArray[np.int64]) -> _Layout:

@@ -80,6 +80,8 @@ class RandomBlock:
     ) -> None:
         check_row_fits(store, seq_len)
         self._store = store
+        self.dtype: np.dtype[Any] = store.dtype
+        self.vocab_size, self.memory_mapped = store.vocab_size, store.memory_mapped
         self.seq_len = seq_len
         self.seed = seed
         self.epoch = epoch
@@ -95,21 +97,6 @@ class RandomBlock:
         #: Start of each row, (rows,) to (rows,).
         compute = self._exact_starts if epoch == "exact" else self._drawn_starts
         self.starts = Blocked(compute, size=min(BLOCK, self._legal_starts))
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Storage dtype of the tokens."""
-        return self._store.dtype
-
-    @property
-    def vocab_size(self) -> int:
-        """Largest id + 1."""
-        return self._store.vocab_size
-
-    @property
-    def memory_mapped(self) -> bool:
-        """Whether filling a row costs no more than its own tokens."""
-        return self._store.memory_mapped
 
     @property
     def identity(self) -> Mapping[str, str | int]:

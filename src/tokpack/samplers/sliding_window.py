@@ -56,6 +56,8 @@ class SlidingWindow:
         seed: int = 0,
     ) -> None:
         self._store = store
+        self.dtype: np.dtype[Any] = store.dtype
+        self.vocab_size, self.memory_mapped = store.vocab_size, store.memory_mapped
         self.seq_len = seq_len
         self.stride = seq_len if stride is None else stride
         self.within = within
@@ -72,21 +74,6 @@ class SlidingWindow:
         if not (rows := int(self._before[-1])):
             raise UsageError(self._nothing_fits())
         self._order = EpochOrder(rows, seed=seed, stream="sliding-window/order", shuffle=shuffle)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Storage dtype of the tokens."""
-        return self._store.dtype
-
-    @property
-    def vocab_size(self) -> int:
-        """Largest id + 1."""
-        return self._store.vocab_size
-
-    @property
-    def memory_mapped(self) -> bool:
-        """Whether filling a row costs no more than its own tokens."""
-        return self._store.memory_mapped
 
     @property
     def identity(self) -> Mapping[str, str | int]:
