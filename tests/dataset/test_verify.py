@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import tokpack
+from tokpack.dataset.manifest import MANIFEST_NAME, SUMS_NAME, Split
 from tokpack.dataset.verify import verify_dataset
 from tokpack.errors import TokpackError
 
@@ -175,6 +179,38 @@ def test_a_split_bin_file_is_proved_in_blocks(tmp_path: Path) -> None:
         changed[position] ^= 4
         train.write_bytes(changed)
         assert "train.bin" in problems(tmp_path / "set"), position
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest, and the sums with it, so that only its content is wrong."""
+    content = json.loads((path / MANIFEST_NAME).read_bytes())
+    change(content)
+    splits = msgspec.convert(content["splits"], dict[str, Split])
+    manifest = dataclasses.replace(tokpack.open_dataset(path).manifest, splits=splits)
+    (path / MANIFEST_NAME).write_bytes(manifest.to_bytes())
+    (path / SUMS_NAME).write_text(manifest.checksums())
+
+
+def test_a_false_range_of_ids_is_found(original: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(original, copy)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["splits"]["train"]["shards"][1]["max_id"] -= 1
+
+    rewrite(copy, change)
+    assert problems(copy) == [next(p.name for p in files(copy) if p.name.startswith("train-00001."))]
+    (tmp_path / "a.txt").write_text("one file, in blocks")
+    tokpack.encode(tmp_path / "a.txt", tmp_path / "one", tokenizer="byte")
+    rewrite(tmp_path / "one", lambda manifest: manifest["splits"]["train"]["shards"][0].update(min_id=0))
+    assert problems(tmp_path / "one") == ["train.bin"]
+
+
+def test_boundaries_that_the_manifest_does_not_name(original: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(original, copy)
+    rewrite(copy, lambda manifest: manifest["splits"]["train"]["shards"][0].pop("offsets"))
+    assert any("train-00000" in found for found in problems(copy))
 
 
 def test_the_command(tokpack, original: Path, tmp_path: Path) -> None:

@@ -170,8 +170,13 @@ class ShardStore:
         if shard.offsets is not None:
             path = self.dataset.check_file(shard.offsets)
             offsets: NDArray[np.int64] = load(self.dataset.format.index_reader)(path, self.dtype)
-        else:
+        elif self.dataset.format.holds_documents:
             offsets = np.asarray(self.reader(index).offsets)  # type: ignore[attr-defined]
+        else:
+            raise DamagedError(
+                f"{self.dataset.path / MANIFEST_NAME} names no document boundaries for {shard.file.name}; "
+                "restore it from a copy or encode again"
+            )
         if len(offsets) != shard.documents + 1 or offsets[0] != 0 or offsets[-1] != shard.tokens:
             raise DamagedError(
                 f"{shard.file.name}: its document boundaries do not fit {shard.documents:,} documents and "

@@ -6,74 +6,28 @@ parallel even within one large file; every other file by its SHA-256. So one pas
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tokpack.dataset.digest import BLOCK_BYTES, StreamSummary, combine, summarize
-from tokpack.dataset.manifest import MANIFEST_NAME, SUMS_NAME, FileInfo, Manifest, Split
-from tokpack.dataset.store import Dataset, ShardStore, open_dataset
+from tokpack.dataset.findings import Finding, Report, Search
+from tokpack.dataset.hashing import Span, Stretch, reading
+from tokpack.dataset.manifest import MANIFEST_NAME, SUMS_NAME, FileInfo, Shard, Split
+from tokpack.dataset.store import open_dataset
 from tokpack.dtypes import DTYPES, token_dtype
 from tokpack.errors import DamagedError, StorageError, TokpackError, UnknownPluginError
 from tokpack.plugins import Plugins
+from tokpack.protocols import FormatReader
 from tokpack.tokenizers.probe import identify
 
 __all__ = ["Finding", "Report", "verify_dataset"]
 
-Kind: TypeAlias = Literal["damaged", "unreadable", "mismatch"]
-_EXIT_CODES: dict[Kind, int] = {"damaged": 1, "unreadable": 4, "mismatch": 5}
-# Small enough to stay in a core's own cache between being read and being hashed.
-_READ_BYTES = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it must be."""
-
-    kind: Kind
-    path: str  # relative to the dataset
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a verification found; ``notes`` name what could not be checked and why."""
-
-    manifest: Manifest
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    bytes_hashed: int
-
-    @property
-    def exit_code(self) -> int:
-        """0 if all is well, else the code of the worst finding: unreadable, damaged, mismatch."""
-        kinds = {finding.kind for finding in self.findings}
-        return next((_EXIT_CODES[kind] for kind in ("damaged", "unreadable", "mismatch") if kind in kinds), 0)
-
-
-@dataclass(slots=True)
-class _Search:
-    """A verification under way."""
-
-    dataset: Dataset
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    bytes_hashed: int = 0
-
-    def add(self, path: str, message: str, kind: Kind = "damaged") -> None:
-        self.findings.append(Finding(kind, path, message))
-
-    def bad(self, path: str) -> bool:
-        return any(finding.path == path for finding in self.findings)
+# Blocks that one thread hashes in a row, so that handing out work costs nothing to speak of.
+_BLOCKS_IN_A_ROW = 4
 
 
 def verify_dataset(
@@ -96,7 +50,7 @@ def verify_dataset(
         IncompleteError, StorageError: there is no complete dataset.
     """
     dataset = open_dataset(path, plugins=plugins)
-    search = _Search(dataset)
+    search = Search(dataset)
     if expect is not None and expect.lower() != dataset.manifest.root_digest:
         search.add(
             MANIFEST_NAME,
@@ -107,15 +61,14 @@ def verify_dataset(
     _check_names(search)
     _check_sizes(search)
     if not quick:
-        _check_content(search, threads or os.cpu_count() or 1, progress or (lambda done, total: None))
-        _check_boundaries(search)
+        spans = _check_content(search, threads or os.cpu_count() or 1, progress or (lambda done, total: None))
+        _check_shards(search, spans)
         if not search.findings:  # what a damaged tokenizer answers says nothing more
             _check_tokenizer(search)
-    search.findings.sort(key=lambda finding: (finding.path, finding.message))
-    return Report(dataset.manifest, tuple(search.findings), tuple(search.notes), search.bytes_hashed)
+    return search.report()
 
 
-def _check_counts(search: _Search) -> None:
+def _check_counts(search: Search) -> None:
     """Numbers within the manifest that must agree with each other."""
     manifest = search.dataset.manifest
     for split in manifest.splits.values():
@@ -129,7 +82,7 @@ def _check_counts(search: _Search) -> None:
         search.add(MANIFEST_NAME, "the ledger does not add up: read is not encoded + empty + skipped")
 
 
-def _check_names(search: _Search) -> None:
+def _check_names(search: Search) -> None:
     """The files that are there, against the files that must be."""
     root = search.dataset.path
     expected = {MANIFEST_NAME, SUMS_NAME, *search.dataset.manifest.paths()}
@@ -153,7 +106,7 @@ def _check_names(search: _Search) -> None:
         search.add(relative, "not part of the dataset")
 
 
-def _check_sizes(search: _Search) -> None:
+def _check_sizes(search: Search) -> None:
     root = search.dataset.path
     for relative, info in search.dataset.manifest.paths().items():
         path = root / relative
@@ -170,47 +123,39 @@ def _check_sizes(search: _Search) -> None:
                 search.add(SUMS_NAME, "does not agree with the manifest")
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """Bytes [start, stop) of a file to hash; of a raw split, one block."""
-
-    relative: str
-    start: int
-    stop: int
-    split: str | None = None
-
-
-def _check_content(search: _Search, threads: int, progress: Callable[[int, int], None]) -> None:
-    """Hash everything once, in parallel."""
-    manifest, root = search.dataset.manifest, search.dataset.path
-    raw = {name for name, split in manifest.splits.items() if _is_raw(search, split)}
-    covered = {shard.file.name for name in raw for shard in manifest.splits[name].shards}
-    whole = {
-        relative: info
-        for relative, info in manifest.paths().items()
-        if relative not in covered and not search.bad(relative)
+def _check_content(search: Search, threads: int, progress: Callable[[int, int], None]) -> dict[str, Span]:
+    """Hash everything once, in parallel; return the span of the ids of each file that is nothing but ids."""
+    manifest = search.dataset.manifest
+    files = manifest.paths()
+    raw = {
+        split.shards[0].file.name: name for name, split in manifest.splits.items() if _is_raw(search, split)
     }
-    tasks = [_Task(relative, 0, info.size_bytes) for relative, info in whole.items()]
-    tasks += [task for name in sorted(raw) for task in _raw_tasks(name, manifest.splits[name])]
-    total, done = sum(task.stop - task.start for task in tasks), 0
-    blocks: dict[str, list[bytes]] = {name: [] for name in raw}
-    with ExitStack() as stack:
-        in_order = map if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads)).map
-        for task, result in zip(tasks, in_order(partial(_hash, root), tasks), strict=True):
-            done += task.stop - task.start
+    stretches = list(_stretches(search, raw))
+    total, done = sum(map(len, stretches)), 0
+    blocks: dict[str, list[bytes]] = {name: [] for name in raw.values()}
+    spans: dict[str, Span] = {}
+    with reading(search.dataset.path, stretches, threads) as results:
+        lengths = {name: _lengths(search, name) for name in sorted(blocks)}
+        for stretch, result in results:
+            done += len(stretch)
             progress(done, total)
             if isinstance(result, OSError):
-                search.add(task.relative, f"cannot be read: {result.strerror}", "unreadable")
-            elif task.split is not None:
-                blocks[task.split].append(result)
-            elif result.hex() != whole[task.relative].sha256:
-                search.add(task.relative, "content has changed: SHA-256 differs")
+                search.add(stretch.relative, f"cannot be read: {result.strerror}", "unreadable")
+                continue
+            if stretch.ids is not None:
+                spans.setdefault(stretch.relative, Span()).add(result.span.low, result.span.high)
+            if (split := raw.get(stretch.relative)) is not None:
+                blocks[split] += result.blocks
+            elif result.blocks[0].hex() != files[stretch.relative].sha256:
+                search.add(stretch.relative, "content has changed: SHA-256 differs")
     search.bytes_hashed = total
-    for name in sorted(raw):
-        _judge_raw(search, name, blocks[name])
+    for name, summary in lengths.items():
+        if summary is not None:
+            _judge_raw(search, name, blocks[name], summary)
+    return spans
 
 
-def _is_raw(search: _Search, split: Split) -> bool:
+def _is_raw(search: Search, split: Split) -> bool:
     """Whether the split's logical stream of tokens is the very bytes of one intact file."""
     manifest = search.dataset.manifest
     natural = token_dtype(manifest.tokenizer.vocab_size) == DTYPES[manifest.dtype]
@@ -223,42 +168,40 @@ def _is_raw(search: _Search, split: Split) -> bool:
     )
 
 
-def _raw_tasks(name: str, split: Split) -> Iterator[_Task]:
-    info = split.shards[0].file
-    for start in range(0, info.size_bytes, BLOCK_BYTES):
-        yield _Task(info.name, start, min(start + BLOCK_BYTES, info.size_bytes), name)
+def _stretches(search: Search, raw: Container[str]) -> Iterator[Stretch]:
+    """Every byte of the dataset once: raw files in blocks, shared out to all threads; others whole."""
+    manifest = search.dataset.manifest
+    dtype = DTYPES[manifest.dtype] if search.dataset.format.appendable else None
+    shards = {shard.file.name for split in manifest.splits.values() for shard in split.shards}
+    for relative, info in sorted(manifest.paths().items(), key=lambda item: item[0] in raw):
+        if search.bad(relative):
+            continue
+        ids, size = dtype if relative in shards else None, info.size_bytes
+        if relative not in raw:
+            yield Stretch(relative, 0, size, max(size, 1), ids)
+            continue
+        step = _BLOCKS_IN_A_ROW * BLOCK_BYTES
+        for start in range(0, size, step):
+            yield Stretch(relative, start, min(start + step, size), BLOCK_BYTES, ids)
 
 
-def _hash(root: Path, task: _Task) -> bytes | OSError:
-    digest = hashlib.sha256()
-    view = memoryview(bytearray(_READ_BYTES))
+def _lengths(search: Search, name: str) -> StreamSummary | None:
+    """Summarize the lengths of a split's documents; None where they cannot be had."""
     try:
-        with (root / task.relative).open("rb", buffering=0) as file:
-            file.seek(task.start)
-            left = task.stop - task.start
-            while left and (size := file.readinto(view[: min(left, _READ_BYTES)])):
-                digest.update(view[:size])
-                left -= size
-    except OSError as error:
-        return error
-    return digest.digest()
+        return summarize(np.diff(search.dataset[name].offsets).astype("<i8", copy=False))
+    except TokpackError:
+        return None  # the boundaries have a finding of their own
 
 
-def _judge_raw(search: _Search, name: str, blocks: list[bytes]) -> None:
+def _judge_raw(search: Search, name: str, blocks: list[bytes], lengths: StreamSummary) -> None:
     split = search.dataset.manifest.splits[name]
     info: FileInfo = split.shards[0].file
-    if search.bad(info.name):
-        return
-    try:
-        lengths = np.diff(search.dataset[name].offsets).astype("<i8")
-    except TokpackError:
-        return  # the boundaries have a finding of their own
-    streams = {"tokens": StreamSummary(info.size_bytes, blocks), "lengths": summarize(lengths)}
-    if combine(streams) != split.digest:
+    streams = {"tokens": StreamSummary(info.size_bytes, blocks), "lengths": lengths}
+    if not search.bad(info.name) and combine(streams) != split.digest:
         search.add(info.name, "content has changed: the digest of its tokens and documents differs")
 
 
-def _check_boundaries(search: _Search) -> None:
+def _check_shards(search: Search, spans: Mapping[str, Span]) -> None:
     """Document boundaries and ids, as readers will see them."""
     for name in search.dataset:
         store = search.dataset[name]
@@ -266,31 +209,34 @@ def _check_boundaries(search: _Search) -> None:
             if any(search.bad(info.name) for info in shard.files):
                 continue
             try:
-                _check_shard(search, store, index)
+                if (np.diff(store.shard_offsets(index)) < 0).any():
+                    search.add(shard.file.name, "document boundaries go backwards")
+                reader = store.reader(index)  # which counts the tokens
+                span = spans.get(shard.file.name) or _span(reader)
             except DamagedError as error:
                 search.add(shard.file.name, str(error))
             except (StorageError, OSError) as error:
                 search.add(shard.file.name, f"cannot be read: {error}", "unreadable")
+            else:
+                _judge_span(search, shard, span)
 
 
-def _check_shard(search: _Search, store: ShardStore, index: int) -> None:
-    shard = search.dataset.manifest.splits[store.name].shards[index]
-    if (np.diff(store.shard_offsets(index)) < 0).any():
-        search.add(shard.file.name, "document boundaries go backwards")
-    reader = store.reader(index)
-    low: int | None = None
-    high: int | None = None
-    for start in range(0, shard.tokens, 1 << 22):
-        tokens = reader.read(start, min(start + (1 << 22), shard.tokens))
-        low = int(tokens.min()) if low is None else min(low, int(tokens.min()))
-        high = int(tokens.max()) if high is None else max(high, int(tokens.max()))
-    if (low, high) != (shard.min_id, shard.max_id):
+def _span(reader: FormatReader) -> Span:
+    span = Span()
+    for start in range(0, len(reader), 1 << 22):
+        span.add_ids(reader.read(start, min(start + (1 << 22), len(reader))))
+    return span
+
+
+def _judge_span(search: Search, shard: Shard, span: Span) -> None:
+    if (span.low, span.high) != (shard.min_id, shard.max_id):
         search.add(
-            shard.file.name, f"ids span {low} to {high}, the manifest says {shard.min_id} to {shard.max_id}"
+            shard.file.name,
+            f"ids span {span.low} to {span.high}, the manifest says {shard.min_id} to {shard.max_id}",
         )
 
 
-def _check_tokenizer(search: _Search) -> None:
+def _check_tokenizer(search: Search) -> None:
     """The stored tokenizer must still give the ids that it gave."""
     info = search.dataset.manifest.tokenizer
     try:
