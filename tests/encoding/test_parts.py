@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from tokpack.batches import TokenBatch, iter_ranges, offsets_from_lengths
 from tokpack.encoding.lengths import limit_length
 from tokpack.encoding.options import EncodeOptions
+from tokpack.encoding.pieces import PieceWriter, is_intact
 from tokpack.encoding.plan import make_plan
 from tokpack.protocols import Slice
 from tokpack.sources.inputs import InputFile
@@ -91,3 +94,21 @@ def test_more_shards_than_parts_is_refused() -> None:
     files = [InputFile("3", "f", "text", "train", 3)]
     with pytest.raises(UsageError, match="can only be cut into"):
         make_plan(files, {"text": _Source()}, EncodeOptions(tokenizer="byte", num_shards=4))
+
+
+def test_a_piece_that_a_crash_has_torn_is_found(tmp_path: Path) -> None:
+    """Of its size or not: a piece is never synced, so after a power cut anything may stand in it."""
+    writer = PieceWriter(tmp_path, "train")
+    writer.write(TokenBatch.from_documents([[1, 2, 3], [], [4, 5]]), 10)
+    info = writer.close()
+    assert is_intact(tmp_path, "train", info)
+    for name in info.checksums:
+        path = tmp_path / f"train.{name}"
+        content = path.read_bytes()
+        for torn in (bytes(len(content)), content[:-1] + b"\xff", content[:-1], content + b"\0", b""):
+            path.write_bytes(torn)
+            assert not is_intact(tmp_path, "train", info), (name, torn)
+        path.write_bytes(content)
+    assert is_intact(tmp_path, "train", info)
+    (tmp_path / "train.lengths").unlink()
+    assert not is_intact(tmp_path, "train", info)

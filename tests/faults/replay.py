@@ -8,7 +8,7 @@ not synced any may be kept and any lost, in each directory by itself. A rename i
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TypeAlias
@@ -182,9 +182,17 @@ def _survivor(file: _File, rng: random.Random, fate: str | None) -> bytes:
 
 
 def crash_states(
-    root: str, before: Tree, log: list[Operation], states: int, rng: random.Random
+    root: str,
+    before: Tree,
+    log: list[Operation],
+    states: int,
+    rng: random.Random,
+    promises: Collection[int] = (),
 ) -> Iterator[tuple[int, Tree]]:
-    """Yield ``states`` different trees, each with the number of operations before the power went."""
+    """Yield ``states`` different trees, each with the number of operations before the power went.
+
+    From the numbers of operations in ``promises`` on more must hold, so what was seen before counts as new.
+    """
     disk = Disk(root, before)
     points = len(log) + 1
     seen: set[int] = set()
@@ -192,6 +200,8 @@ def crash_states(
     for done in range(points):
         if done:
             disk.apply(log[done - 1])
+        if done in promises:
+            seen.clear()
         quota += states / points
         for attempt in range(3 * int(quota) + len(FATES)):
             if quota < 1:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from layer import CRASHED, Fault, Operation, interposed
@@ -24,12 +24,15 @@ OUTPUT = "out"
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """``act`` works in a folder that ``prepare`` filled; ``expected`` is what OUTPUT then holds."""
+    """``act`` works in a folder that ``prepare`` filled; OUTPUT is what it makes."""
 
     name: str
     prepare: Callable[[Path], None]
     act: Callable[[Path], None]
     replaces: bool = False  # OUTPUT exists before
+    uninterrupted: dict[str, bytes] = field(
+        default_factory=dict
+    )  # what OUTPUT must hold, where that is known
 
 
 def run_forked(act: Callable[[], object]) -> int:
@@ -86,13 +89,18 @@ def _write_corpus(folder: Path, documents: int) -> None:
 
 
 def encode_scenario(
-    format_name: str, *, documents: int = 9, shard_bytes: int | None = 100, overwrite: bool = False
+    format_name: str,
+    *,
+    documents: int = 9,
+    shard_bytes: int | None = 100,
+    unit_bytes: int = 200,
+    overwrite: bool = False,
 ) -> Scenario:
     options = EncodeOptions(
         tokenizer="byte",
         format=format_name,
         shard_bytes=shard_bytes,
-        unit_bytes=200,
+        unit_bytes=unit_bytes,
         val_fraction=0.2,
         source=SourceOptions(on_error="skip"),
     )
@@ -111,17 +119,19 @@ def encode_scenario(
 
 
 def resume_scenario(format_name: str) -> Scenario:
-    """An encode that goes on where one was killed, about in the middle."""
-    fresh = encode_scenario(format_name)
+    """An encode that goes on where one was killed, about in the middle, and in the midst of a unit."""
+    fresh = encode_scenario(format_name, documents=12, unit_bytes=500)
+    uninterrupted: dict[str, bytes] = {}
 
     def prepare(folder: Path) -> None:
         fresh.prepare(folder)
         middle = 2 * len(record(fresh, folder)) // 3
+        uninterrupted.update(snapshot(folder / OUTPUT))
         shutil.rmtree(folder / OUTPUT)
         interrupted(fresh, folder, Fault("crash-after", middle))
         assert (folder / f"{OUTPUT}.partial" / "journal").stat().st_size
 
-    return Scenario(f"resume {format_name}", prepare, fresh.act)
+    return Scenario(f"resume {format_name}", prepare, fresh.act, uninterrupted=uninterrupted)
 
 
 def stdin_scenario() -> Scenario:

@@ -89,6 +89,8 @@ def check_faults(scenario: Scenario, memory: Path, *, every: bool) -> int:
     log = record(scenario, folder)
     expected = snapshot(folder / OUTPUT)
     assert expected != before
+    if scenario.uninterrupted:
+        assert expected == scenario.uninterrupted, "without a fault, it came to other bytes than in one go"
     assert len(log) > 20
     tried, wrong = 0, []
     for fault in faults_of(log, every=every):

@@ -58,9 +58,11 @@ def write_tree(folder: Path, tree: Tree) -> None:
 
 
 def judge(
-    scenario: Scenario, folder: Path, before: dict[str, bytes], expected: dict[str, bytes]
+    scenario: Scenario, folder: Path, before: dict[str, bytes], expected: dict[str, bytes], ended: bool
 ) -> str | None:
     found = snapshot(folder / OUTPUT)
+    if ended and found != expected:
+        return "success was claimed, and the dataset is not there"
     if found not in ({}, before, expected):
         return f"something incomplete stands under the final name: {sorted(found)}"
     if scenario.replaces and not found:
@@ -83,10 +85,15 @@ def check_power_loss(scenario: Scenario, memory: Path, states: int) -> int:
     start, before = read_tree(folder), snapshot(folder / OUTPUT)
     log = record(scenario, folder)
     expected = snapshot(folder / OUTPUT)
+    if scenario.uninterrupted:
+        assert expected == scenario.uninterrupted
     tried, wrong = 0, []
-    for done, tree in crash_states(str(folder), start, log, states, random.Random(states)):
+    # When the command has ended, what it has made must last: the last states are of a power cut after that.
+    ends = len(log)
+    for done, tree in crash_states(str(folder), start, log, states, random.Random(states), {ends}):
         write_tree(folder, tree)
-        if (problem := judge(scenario, folder, before, expected)) is not None:
+        problem = judge(scenario, folder, before, expected, done == ends)
+        if problem is not None:
             last = log[done - 1]
             wrong.append(f"after {done}, {last.kind} {last.path.removeprefix(str(folder))}: {problem}")
         tried += 1

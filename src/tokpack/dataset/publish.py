@@ -21,6 +21,7 @@ from tokpack.errors import LockedError, StorageError
 __all__ = [
     "DirectoryLock",
     "HashingFile",
+    "exchange_by_renaming",
     "exchange_directories",
     "hash_file",
     "publish",
@@ -179,9 +180,18 @@ def exchange_directories(new: Path, old: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.renameat2(at_fdcwd, bytes(new), at_fdcwd, bytes(old), rename_exchange) == 0:
             return
+    exchange_by_renaming(new, old)
+
+
+def exchange_by_renaming(new: Path, old: Path) -> None:
+    """Swap two directories in three steps. A failure is undone at once, a crash by `restore_exchanged`."""
     aside = _aside(new)
     old.rename(aside)
-    new.rename(old)
+    try:
+        new.rename(old)
+    except OSError:
+        aside.rename(old)
+        raise
     aside.rename(new)
 
 

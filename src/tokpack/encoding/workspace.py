@@ -127,16 +127,13 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(output)):  # a Path has only one of a URL's slashes
         raise UsageError(f"{output} is no folder; make the dataset in one, then: tokpack copy FOLDER URL")
     output = Path(output.absolute())
-    if output.exists() and not overwrite:
-        raise UsageError(
-            f"{output} exists already; choose another --output, or replace it with --overwrite "
-            "(the old one stays until the new one is complete)"
-        )
+    _check_free(output, overwrite)
     workspace = Workspace(output, output.with_name(output.name + ".partial"))
     lock = DirectoryLock(workspace.folder)
     lock.acquire()
     try:
         restore_exchanged(workspace.dataset, output)
+        _check_free(output, overwrite)  # restored just now, or completed by another while this one waited
         # Without a dataset in the making, what lies here was left behind by a commit that was interrupted.
         if overwrite or not workspace.has_work or not workspace.dataset.exists():
             _clear(workspace.folder)
@@ -158,6 +155,14 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
             with suppress(OSError):
                 _clear(workspace.folder)
         lock.release()
+
+
+def _check_free(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise UsageError(
+            f"{output} exists already; choose another --output, or replace it with --overwrite "
+            "(the old one stays until the new one is complete)"
+        )
 
 
 def _clear(folder: Path) -> None:

@@ -12,7 +12,12 @@ from typing import Any
 import msgspec
 
 from tokpack import __version__
-from tokpack.dataset.publish import exchange_directories, storage_error, sync_directory
+from tokpack.dataset.publish import (
+    exchange_directories,
+    restore_exchanged,
+    storage_error,
+    sync_directory,
+)
 from tokpack.errors import UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import SourceOptions, Tokenizer, TrainingOptions
@@ -144,6 +149,7 @@ def _record(
 
 def _check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse to write over what is there unless asked to, and over anything but a trained tokenizer."""
+    restore_exchanged(_temporary(path.absolute()), path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
@@ -160,7 +166,7 @@ def _check_output(path: Path, *, overwrite: bool) -> None:
 def _save(tokenizer: Tokenizer, path: Path, record: bytes) -> None:
     """Make the folder ``path`` appear complete: temporary folder → write → fsync → rename."""
     path = path.absolute()
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
         temporary.mkdir(parents=True)
@@ -178,6 +184,10 @@ def _save(tokenizer: Tokenizer, path: Path, record: bytes) -> None:
         raise storage_error(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _sync_file(path: Path) -> None:

@@ -64,9 +64,16 @@ class Checkpoints:
         self._buffers: dict[str, Tensor] = {}
         if not writes:  # a rank that only takes part in gathering
             return
-        directory.mkdir(parents=True, exist_ok=True)
-        for leftover in directory.glob(".*"):  # of a process that was killed while it wrote or deleted
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            sync(directory.parent)
+            for leftover in directory.glob(".*"):  # of a process that was killed while it wrote or deleted
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"cannot use {directory}: {error.strerror or error}; free some space or mend its "
+                f"permissions, then continue with --resume {directory.parent}"
+            ) from error
 
     def save(self, checkpoint: Checkpoint, *, best: bool = False) -> None:
         """Write ``checkpoint``; returns as soon as its tensors are copied.
@@ -146,9 +153,10 @@ class Checkpoints:
                 self._remove(self.directory / f"step-{step:08d}")
 
     def _remove(self, path: Path) -> None:
-        # Renamed first, so that a directory half deleted is never taken for a checkpoint.
+        # Renamed first, and for good, so that a directory half deleted is never taken for a checkpoint.
         doomed = path.with_name(f".{path.name}.deleted")
         path.rename(doomed)
+        sync(self.directory)
         shutil.rmtree(doomed)
 
 
