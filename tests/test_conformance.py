@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tokpack.protocols import SourceOptions
 from tokpack.testing import (
+    ExecutorConformance,
     FormatConformance,
     PluginConformance,
     SamplerConformance,
@@ -26,6 +27,14 @@ GOLDEN = np.array([token for document in GOLDEN_DOCUMENTS for token in document]
 
 class TestBuiltin(PluginConformance):
     module = "tokpack.builtin"
+
+
+class TestSerial(ExecutorConformance):
+    name = "serial"
+
+
+class TestProcesses(ExecutorConformance):
+    name = "processes"
 
 
 class TestByte(TokenizerConformance):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +310,7 @@ def test_the_dataset_does_not_tell_where_it_was_made(tokpack, tmp_path: Path) ->
 
 MISTAKES = [
     (["missing.txt", "-t", "byte"], 4, "cannot read missing.txt"),
+    (["missing", "-t", "byte"], 4, "cannot read missing: No such file or directory"),
     (["*.nothing", "-t", "byte"], 4, "no file matches"),
     (["empty.txt", "-t", "byte"], 2, "the input is empty"),
     (["blank.jsonl", "-t", "byte"], 2, "no document was left"),
@@ -324,9 +326,10 @@ MISTAKES = [
     (["a.txt", "-t", "byte", "--split", "test"], 2, "write NAME=VALUE"),
     (["a.txt", "-t", "byte", "-o", "a.txt"], 2, "exists already"),
     (["a.txt", "-t", "byte", "-o", "a.txt/x"], 4, "cannot write"),
-    (["a.txt", "-t", "byte", "--executor", "ray"], 2, "pip install tokpack-ray"),
+    (["a.txt", "-t", "byte", "--executor", "rai"], 2, "unknown executor 'rai'"),
     ([], 2, "Usage"),
     (["-t", "byte"], 2, "no input"),
+    (["pipe", "-t", "byte", "--input-format", "text"], 2, "pipe it in instead"),
 ]
 
 
@@ -338,6 +341,7 @@ def test_mistakes_get_one_clear_error(
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "blank.jsonl").write_text('{"text": ""}\n')
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    os.mkfifo(tmp_path / "pipe")
     before = digest(tmp_path)
     done = tokpack("encode", *arguments)
     assert done.returncode == code, (done.stdout, done.stderr)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tokpack.testing import (
+    ExecutorConformance,
     FormatConformance,
     PluginConformance,
     SamplerConformance,
@@ -25,6 +26,7 @@ from tokpack.testing import (
 MUTANTS = Path(__file__).parent / "mutants"
 
 SUITES = {
+    "faulty_executors": ExecutorConformance,
     "faulty_formats": FormatConformance,
     "faulty_plugins": PluginConformance,
     "faulty_samplers": SamplerConformance,

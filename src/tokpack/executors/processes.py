@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from tokpack.errors import IncompleteError
+from tokpack.executors.answers import answer, result_of
 
 __all__ = ["ProcessExecutor"]
 
@@ -97,12 +97,10 @@ def _send_next(worker: _Worker, waiting: Iterator[Any]) -> bool:
 
 def _receive(worker: _Worker) -> Any:
     try:
-        good, value = worker.pipe.recv()
+        answered = worker.pipe.recv()
     except (EOFError, OSError) as error:
         raise _died(worker) from error
-    if not good:
-        raise value
-    return value
+    return result_of(answered)
 
 
 def _died(worker: _Worker) -> IncompleteError:
@@ -128,20 +126,7 @@ def _serve(pipe: Connection, work: Callable[[Any], Any], parent: int) -> None:
             unit = pipe.recv()
         except (EOFError, OSError):
             return
-        try:
-            answer = True, work(unit)
-        except Exception as error:
-            answer = False, _portable(error)
-        pipe.send(answer)
-
-
-def _portable(error: Exception) -> Exception:
-    """Return ``error`` itself if it travels between processes, else its text."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        pipe.send(answer(work, unit))
 
 
 def _die_with_parent(parent: int) -> None:

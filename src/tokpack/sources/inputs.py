@@ -76,8 +76,7 @@ def find_inputs(
         )
     names = _names([path for _, path, _ in found])
     return [
-        _input_file(path, names[path], kind or input_format or _kind(path, sources), split)
-        for split, path, kind in found
+        _input_file(path, names[path], kind or input_format, split, sources) for split, path, kind in found
     ]
 
 
@@ -168,9 +167,14 @@ def _relative(absolute: Mapping[str, str]) -> dict[str, str]:
     return {path: Path(os.path.relpath(full, common)).as_posix() for path, full in absolute.items()}
 
 
-def _input_file(path: str, name: str, kind: str, split: str) -> InputFile:
-    if is_url(path):
-        return InputFile(path, name, kind, split, input_size(path))
+def _input_file(
+    path: str, name: str, kind: str | None, split: str, sources: Registry[SourceSpec]
+) -> InputFile:
+    size = input_size(path) if is_url(path) else _readable_size(path, name)
+    return InputFile(path, name, kind or _kind(path, sources), split, size)
+
+
+def _readable_size(path: str, name: str) -> int:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -179,12 +183,11 @@ def _input_file(path: str, name: str, kind: str, split: str) -> InputFile:
         ) from None
     try:
         status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # asked before opening, which would wait for a pipe's writer
+            raise UsageError(f"{path} is not a regular file; pipe it in instead: tokpack encode < {path}")
         with Path(path).open("rb"):
-            pass
+            return status.st_size
     except OSError as error:
         raise StorageError(
             f"cannot read {path}: {error.strerror}; check the path and its permissions"
         ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is not a regular file; pipe it in instead: tokpack encode < {path}")
-    return InputFile(path, name, kind, split, status.st_size)

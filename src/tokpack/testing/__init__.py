@@ -17,10 +17,11 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"tokpack.testing.{module}"
-        for module in ("expected", "formats", "plugins", "samplers", "sources", "tokenizers")
+        for module in ("executors", "expected", "formats", "plugins", "samplers", "sources", "tokenizers")
     )
 )
 
+from tokpack.testing.executors import ExecutorConformance  # noqa: E402
 from tokpack.testing.formats import FormatConformance  # noqa: E402
 from tokpack.testing.plugins import PluginConformance, isolated_plugins  # noqa: E402
 from tokpack.testing.samplers import SamplerConformance  # noqa: E402
@@ -29,6 +30,7 @@ from tokpack.testing.sources import SourceConformance  # noqa: E402
 from tokpack.testing.tokenizers import TokenizerConformance  # noqa: E402
 
 __all__ = [
+    "ExecutorConformance",
     "FormatConformance",
     "PluginConformance",
     "SamplerConformance",

@@ -1,0 +1,1 @@
+"""Encoding on a Ray cluster, for tokpack."""
