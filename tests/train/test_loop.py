@@ -247,7 +247,7 @@ def test_evaluation_is_the_mean_over_fixed_rows(start: Start, finish: Finish, re
     loss = F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten()).item()
     assert found["validation_loss"] == pytest.approx(loss, rel=1e-5)
     assert found["perplexity"] == pytest.approx(math.exp(loss), rel=1e-4)
-    split = run.dataset.manifest.splits["validation"]
+    split = run.corpus.first.manifest.splits["validation"]
     assert found["bits_per_byte"] == pytest.approx(loss / math.log(2) * split.tokens / split.text_bytes)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from tokpack.cli.console import format_seconds, stderr
 from tokpack.protocols import RunInfo
 
-__all__ = ["ConsoleTracker"]
+__all__ = ["ConsoleTracker", "format_epochs"]
 
 
 class ConsoleTracker:
@@ -36,6 +36,8 @@ class ConsoleTracker:
         else:
             shown = ("loss", "lr", "tokens_per_s", "mfu", "data_wait", "memory_gb", *_EVALUATION)
             parts = [f"{_LABELS[name]} {_show(name, metrics[name])}" for name in shown if name in metrics]
+            if epochs := format_epochs(metrics):
+                parts.append(f"epoch {epochs}")
             self._console.print(f"step {step:,}/{self._run.max_iters:,}  " + "  ".join(parts))
 
     def text(self, step: int, kind: str, text: str) -> None:
@@ -53,6 +55,8 @@ class ConsoleTracker:
         for name, label in _LABELS.items():
             if name in self._latest:
                 cells[label] = _show(name, self._latest[name])
+        if epochs := format_epochs(self._latest):
+            cells["epoch"] = epochs
         cells["left"] = self._time_left(step)
         for label in cells:
             drawn.add_column(label, justify="right", no_wrap=True)
@@ -79,6 +83,16 @@ _LABELS = {
     "perplexity": "perplexity",
     "bits_per_byte": "bits/byte",
 }
+
+
+def format_epochs(metrics: Mapping[str, float]) -> str:
+    """Show how often the data was seen: ``0.31``, or ``web 0.31, code 1.20`` where several are mixed."""
+    parts = [
+        f"{name.removeprefix('epoch').removeprefix('/')} {value:.2f}".lstrip()
+        for name, value in metrics.items()
+        if name == "epoch" or name.startswith("epoch/")
+    ]
+    return ", ".join(parts)
 
 
 def _show(name: str, value: float) -> str:

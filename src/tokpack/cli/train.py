@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokpack.cli.console import format_count, format_seconds, stderr
-from tokpack.dataset.store import open_dataset
+from tokpack.cli.live import format_epochs
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.train.signals import StopRequest
@@ -28,6 +28,14 @@ def train(
     dataset: Annotated[
         str | None,
         typer.Argument(help="Folder of the dataset. Default: ./tokenized.", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH=WEIGHT",
+            help="A dataset and its share of the rows; give it several times to mix several.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     sampler: Annotated[
         str | None,
@@ -108,15 +116,22 @@ def train(
 
     `tokpack train --sampler random-block`
 
+    `tokpack train --data ./web=0.7 --data ./code=0.3`
+
     `tokpack train --preset gpt2-124m --set optim.name=muon --set schedule.name=wsd --max-iters 20000`
 
     `tokpack train --resume runs/tokenized-tiny --max-iters 5000`
     """
     with StopRequest() as stop:  # before torch is imported, which takes seconds
         require_torch()
+        from tokpack.train.corpus import parse_mixture
+
+        if dataset is not None and data:
+            raise UsageError(f"{dataset} and --data exclude each other; write --data {dataset}=WEIGHT, too")
         flags = {
             "preset": preset,
             "data.dataset": dataset,
+            "data.mixture": parse_mixture(data) if data else None,
             "data.sampler": sampler,
             "data.batch_size": batch_size,
             "data.seq_len": seq_len,
@@ -163,6 +178,7 @@ def _open(
 ) -> Run:
     """Lay the settings over each other: saved ones, a file, flags; then build the run."""
     from tokpack.train.config import expand, merge, nest, parse_assignment, read_toml
+    from tokpack.train.corpus import open_corpus
     from tokpack.train.layers import layered, without_factory
 
     asked = merge(*(nest(name, value) for name, value in flags.items() if value is not None))
@@ -182,7 +198,7 @@ def _open(
         saved = without_factory(folder.values(), asked.get("model", {}).get("factory", ""), where=resume)
     settings = layered([saved, *layers, asked], origin=str(config or "the command line"))
     plugins = discover()
-    open_dataset(settings.data.dataset, plugins=plugins)
+    open_corpus(settings.data, plugins)
     plugins.samplers[settings.data.sampler]
 
     # From here on torch is needed, which takes seconds to import: every quick look is behind us.
@@ -204,20 +220,24 @@ def _introduce(run: Run) -> None:
         + (f"; continues at step {format_count(run.progress.step)}" if run.progress.step else "")
     )
     if run.validation is None:
-        stderr().print(
-            "not evaluated: the dataset has no validation split, or eval.every is 0 "
-            "(tokpack encode --val-fraction 0.01 makes one)"
-        )
-    if not run.dataset.format.memory_mapped:
-        stderr().print(
-            f"{run.dataset.path} is stored as {run.dataset.manifest.format.name}, which is for exchange; "
-            "a memory-mapped format feeds training faster: "
-            f"tokpack convert {run.dataset.path} --format bin --output {run.dataset.path}-bin"
-        )
+        lacking = ", ".join(run.corpus.lacking(run.settings.data.validation_split))
+        remedy = "has no validation split (tokpack encode --val-fraction 0.01 makes one)"
+        stderr().print(f"not evaluated: {f'{lacking} {remedy}' if lacking else 'eval.every is 0'}")
+    for dataset in run.corpus.datasets.values():
+        if not dataset.format.memory_mapped:
+            stderr().print(
+                f"{dataset.path} is stored as {dataset.manifest.format.name}, which is for exchange; "
+                "a memory-mapped format feeds training faster: "
+                f"tokpack convert {dataset.path} --format bin --output {dataset.path}-bin"
+            )
 
 
 def _conclude(run: Run, outcome: Outcome) -> None:
+    from tokpack.train.corpus import epochs_seen
+
     best = f", best validation loss {outcome.best_loss:.4f}" if outcome.best_loss is not None else ""
+    seen = run.progress.step * run.settings.data.global_batch_size
+    epochs = format_epochs(epochs_seen(run.sampler, seen))
     spent = format_seconds(run.progress.seconds)
     if outcome.stopped_by and outcome.stopped_by != "patience":
         stderr().print(
@@ -226,5 +246,5 @@ def _conclude(run: Run, outcome: Outcome) -> None:
         )
         return
     why = " (no better for a while)" if outcome.stopped_by else ""
-    stderr().print(f"done at step {format_count(outcome.step)}{why} in {spent}{best}")
+    stderr().print(f"done at step {format_count(outcome.step)}{why} in {spent}{best}; epochs: {epochs}")
     stderr().print(f'next: tokpack generate {run.folder.path} --prompt "Once upon a time"')

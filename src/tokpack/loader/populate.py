@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
+from tokpack.errors import TokpackError
 from tokpack.protocols import TokenStore
 
 __all__ = ["fits_in_memory", "populate", "populate_in_background"]
@@ -13,10 +15,10 @@ _PAGE_BYTES = 4096
 _CHUNK_TOKENS = 1 << 20
 
 
-def fits_in_memory(store: TokenStore, *, share: float = 0.5) -> bool:
-    """Return whether the tokens take at most ``share`` of the machine's physical memory."""
+def fits_in_memory(*stores: TokenStore, share: float = 0.5) -> bool:
+    """Return whether all tokens together take at most ``share`` of the machine's physical memory."""
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return len(store) * store.dtype.itemsize <= share * memory_bytes
+    return sum(len(store) * store.dtype.itemsize for store in stores) <= share * memory_bytes
 
 
 def populate(store: TokenStore) -> int:
@@ -33,13 +35,20 @@ def populate(store: TokenStore) -> int:
     return len(store) * store.dtype.itemsize
 
 
-def populate_in_background(store: TokenStore) -> threading.Thread | None:
-    """Populate a mapped store in a thread, if it fits in memory; return the thread, or None if it does not.
+def populate_in_background(*stores: TokenStore) -> threading.Thread | None:
+    """Populate mapped stores in a thread, if all fit in memory; return the thread, or None if they do not.
 
     A loop may start at once: rows that come first fault in their own pages.
     """
-    if not store.memory_mapped or not fits_in_memory(store):
+    mapped = [store for store in stores if store.memory_mapped]
+    if not mapped or not fits_in_memory(*mapped):
         return None
-    thread = threading.Thread(target=populate, args=(store,), name="tokpack-populate", daemon=True)
+
+    def work() -> None:
+        with suppress(TokpackError):  # whoever needs a row of what cannot be read is told so
+            for store in mapped:
+                populate(store)
+
+    thread = threading.Thread(target=work, name="tokpack-populate", daemon=True)
     thread.start()
     return thread

@@ -20,7 +20,7 @@ from tokpack.protocols import Sampler, SamplerOptions, Span, TokenStore
 from tokpack.samplers import open_sampler
 from tokpack.samplers.epochs import epochs_at
 
-__all__ = ["MAX_PERIOD", "Mixture", "open_mixture", "schedule", "whole_shares"]
+__all__ = ["MAX_PERIOD", "Mixture", "check_tokenizers", "open_mixture", "schedule", "whole_shares"]
 
 Weight: TypeAlias = float | str | Fraction
 
@@ -70,7 +70,8 @@ class Mixture:
     @property
     def identity(self) -> Mapping[str, str | int]:
         """Everything that decides the rows; the parts' own identities as one digest."""
-        parts = {name: {"share": self.shares[name], **part.identity} for name, part in self.samplers.items()}
+        # Names are left out: a dataset may be moved.
+        parts = [{"share": self.shares[name], **part.identity} for name, part in self.samplers.items()]
         first = self._parts[0].identity
         return {
             "sampler": f"mixture/1 of {first['sampler']}",
@@ -100,6 +101,11 @@ class Mixture:
         return {
             name: epochs_at(self.samplers[name], count) for name, count in self.rows_of_parts(row).items()
         }
+
+    def name_of(self, row: int) -> str:
+        """Return the name of the dataset that a row comes from."""
+        parts, _ = self.locate(np.array([row]))
+        return list(self.samplers)[int(parts[0])]
 
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return which part each row comes from, and its number among that part's rows: two of (rows,)."""
@@ -207,15 +213,21 @@ def schedule(counts: Sequence[int]) -> NDArray[np.int64]:
     return places
 
 
-def _check_equal(samplers: Mapping[str, Sampler]) -> None:
-    (first_name, first), *others = samplers.items()
+def check_tokenizers(fingerprints: Mapping[str, str]) -> None:
+    """Raise MismatchError where two datasets, by name, were written by different tokenizers."""
+    (first_name, first), *others = fingerprints.items()
     for name, other in others:
-        if other.identity["tokenizer"] != first.identity["tokenizer"]:
+        if other != first:
             raise MismatchError(
                 f"{first_name!r} and {name!r} were written by different tokenizers (fingerprints "
-                f"{first.identity['tokenizer']!r} and {other.identity['tokenizer']!r}): the same id means "
-                "different text; encode both with one tokenizer"
+                f"{first!r} and {other!r}): the same id means different text; encode both with one tokenizer"
             )
+
+
+def _check_equal(samplers: Mapping[str, Sampler]) -> None:
+    check_tokenizers({name: str(sampler.identity["tokenizer"]) for name, sampler in samplers.items()})
+    (first_name, first), *others = samplers.items()
+    for name, other in others:
         if other.dtype != first.dtype:
             raise MismatchError(
                 f"{first_name!r} is stored as {first.dtype} and {name!r} as {other.dtype}; "

@@ -79,6 +79,7 @@ class DataConfig:
     """What is read, and how rows are cut."""
 
     dataset: str = "./tokenized"
+    mixture: dict[str, float] = field(default_factory=dict)  # instead: weights of several datasets, by path
     train_split: str = "train"
     validation_split: str = "validation"
     sampler: str = "random-block"
@@ -87,6 +88,7 @@ class DataConfig:
     batch_size: int = 16  # rows per device and forward pass
     global_batch_size: int = 0  # rows per optimizer step over all ranks; 0: batch_size × world size
     isolate_documents: bool = True  # of packed rows: attention stays inside a document
+    populate: bool = True  # touch the data's pages in the background, where all of it fits in memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,9 @@ def evaluate(run: Run, *, should_stop: Callable[[], bool]) -> dict[str, float]:
     finally:
         run.module.train()
     loss = float(run.compute.sum(total)) / max(1, int(run.compute.sum(valid)))
-    split = run.dataset.manifest.splits[run.settings.data.validation_split]
     found = {"validation_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-    if split.text_bytes and split.tokens:
-        found["bits_per_byte"] = loss / math.log(2) * split.tokens / split.text_bytes
+    if bytes_per_token := run.corpus.bytes_per_token(run.settings.data.validation_split):
+        found["bits_per_byte"] = loss / math.log(2) / bytes_per_token
     return found
 
 

@@ -21,13 +21,26 @@ def layered(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings"
     Raises:
         UsageError: a setting or preset that does not exist, or a value of the wrong kind.
     """
-    values = merge(*layers)
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values = merge(_without_mixture(values) if _names_data(layer) else values, layer)
     settings_from(values, origin=origin)  # mistakes first, in the user's own words
     preset = str(values.get("preset", ""))
     if not preset and "model" not in values:
         device = str(values.get("train", {}).get("device", "auto"))
         preset = "small" if device.startswith("cuda") or (device == "auto" and _has_cuda()) else "tiny"
     return settings_from(merge(preset_values(preset) if preset else {}, values), origin=origin)
+
+
+def _names_data(layer: Mapping[str, Any]) -> bool:
+    data = layer.get("data")
+    return isinstance(data, Mapping) and not data.keys().isdisjoint(("dataset", "mixture"))
+
+
+def _without_mixture(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Data named later stands in the place of data named before: nobody means to add to a mixture."""
+    data = {key: value for key, value in dict(values.get("data", {})).items() if key != "mixture"}
+    return {**values, "data": data}
 
 
 def without_factory(values: Mapping[str, Any], allowed: str, *, where: Path) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from tokpack.errors import DamagedError, UsageError
 from tokpack.loader.device import TensorBatch
 from tokpack.protocols import Tracker
 from tokpack.train.checkpoint import export_weights
+from tokpack.train.corpus import epochs_seen
 from tokpack.train.evaluate import evaluate, sample_text
 from tokpack.train.loss import IGNORE_INDEX
 from tokpack.train.meter import LossWatch, Speed
@@ -91,6 +92,7 @@ def train(run: Run, stop: StopRequest, *, also: Sequence[Tracker] = ()) -> Outco
         pending.clear()
         progress.recent_losses, progress.seconds = list(watch.recent), time.perf_counter() - began
         numbers |= {"loss": loss, "lr": lr, "grad_norm": lengths[-1], "tokens": float(progress.tokens)}
+        numbers |= epochs_seen(run.sampler, progress.step * loader.share.global_batch_size)
         trackers.log(progress.step, numbers | {"time_s": progress.seconds})
         if watch.bad_in_a_row >= settings.train.stop_after_bad_steps:
             raise DamagedError(

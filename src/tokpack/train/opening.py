@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tokpack.dataset.store import Dataset, open_dataset
 from tokpack.errors import DamagedError
 from tokpack.loader import Loader
 from tokpack.loader.device import TensorBatch, open_device_loader
 from tokpack.plugins import Plugins
-from tokpack.protocols import Sampler, SamplerOptions
-from tokpack.samplers import open_sampler
+from tokpack.protocols import Sampler
 from tokpack.train.attention import choose_kernel
 from tokpack.train.checkpoint import Checkpoint, compare_identity, load_checkpoint
 from tokpack.train.config import Settings
+from tokpack.train.corpus import Corpus, open_corpus
 from tokpack.train.devices import Compute, check_memory, join, peak_flops
 from tokpack.train.folder import RunFolder
 from tokpack.train.objective import build_model, check_weights, load_weights, make_loss, parallelise
 from tokpack.train.optim import Optimizers
 from tokpack.train.progress import Progress
-from tokpack.train.resolve import check_ids, complete_settings, identity_of, open_split
+from tokpack.train.resolve import check_ids, complete_settings, identity_of
 from tokpack.train.rng import load_rng, seed_everything
 from tokpack.train.runs import Run
 
@@ -42,18 +40,18 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
     """
     for name in settings.log.trackers:
         plugins.trackers[name]
-    dataset = open_dataset(settings.data.dataset, plugins=plugins)
+    corpus = open_corpus(settings.data, plugins)
     compute = join(settings)
     if resume is not None and compute.rank == 0:
         resume.take()
     try:
-        settings = complete_settings(settings, dataset, world_size=compute.world_size, dtype=compute.dtype)
-        check_ids(settings, dataset)
-        loader, validation = _open_rows(settings, dataset, compute, plugins)
+        settings = complete_settings(settings, corpus, world_size=compute.world_size, dtype=compute.dtype)
+        check_ids(settings, corpus)
+        loader, validation = _open_rows(settings, corpus, compute, plugins)
         checkpoint = _matching_checkpoint(settings, loader, resume)
         if not settings.model.factory:
             check_memory(settings, settings.model, compute)
-        return _build(settings, plugins, dataset, compute, loader, validation, checkpoint, resume)
+        return _build(settings, plugins, corpus, compute, loader, validation, checkpoint, resume)
     except BaseException:
         if resume is not None:
             resume.release()
@@ -62,18 +60,15 @@ def open_run(settings: Settings, plugins: Plugins, *, resume: RunFolder | None =
 
 
 def _open_rows(
-    settings: Settings, dataset: Dataset, compute: Compute, plugins: Plugins
+    settings: Settings, corpus: Corpus, compute: Compute, plugins: Plugins
 ) -> tuple[Loader[TensorBatch], Sampler | None]:
     """Open the loader of training rows and, if there is to be evaluation, the sampler of validation rows."""
     data = settings.data
-    options = SamplerOptions(data.seq_len, seed=settings.train.seed, options=data.sampler_options)
-    store = open_split(dataset, data.train_split)
-    sampler = open_sampler(data.sampler, store, options, plugins=plugins)
+    sampler = corpus.open_rows(data, data.train_split, seed=settings.train.seed, plugins=plugins)
     validation = None
     if settings.eval.every:
         # The same rows for every run, whatever its seed, so that losses can be compared.
-        split = open_split(dataset, data.validation_split)
-        validation = open_sampler(data.sampler, split, replace(options, seed=0), plugins=plugins)
+        validation = corpus.open_rows(data, data.validation_split, seed=0, plugins=plugins)
     loader = open_device_loader(
         sampler,
         device=compute.device,
@@ -101,7 +96,7 @@ def _matching_checkpoint(
 def _build(
     settings: Settings,
     plugins: Plugins,
-    dataset: Dataset,
+    corpus: Corpus,
     compute: Compute,
     loader: Loader[TensorBatch],
     validation: Sampler | None,
@@ -116,7 +111,7 @@ def _build(
         documents=segmented and data.isolate_documents,
         window=0 < settings.model.sliding_window < data.seq_len,
     )
-    tokenizer = dataset.open_tokenizer()
+    tokenizer = corpus.first.open_tokenizer()
     seed_everything(train.seed)
     model = build_model(settings.model, isolate=data.isolate_documents, segmented=segmented)
     if checkpoint is not None:
@@ -129,7 +124,9 @@ def _build(
     module = parallelise(loss, compute, train, compiled=compiled)
     optimizers = Optimizers(model, settings.optim, fused=train.parallel != "fsdp")
     facts = {
-        **_facts_of_data(dataset, settings),
+        **corpus.facts(),
+        "train_tokens": corpus.tokens(data.train_split),
+        "tokens_per_step": data.global_batch_size * data.seq_len,
         **_facts_of_device(compute),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "attention": kernel,
@@ -142,7 +139,9 @@ def _build(
         progress = Progress.from_dict(checkpoint.state.get("progress", {}))
         if progress.step != checkpoint.step:
             raise DamagedError(f"the checkpoint of step {checkpoint.step} says it is of step {progress.step}")
-    folder = _open_folder(settings, dataset, compute, facts, resume)
+    folder = _open_folder(settings, corpus, compute, facts, resume)
+    if data.populate:
+        corpus.populate(data.train_split)
     # Last, so that nothing above moves the random state that training begins with.
     seed_everything(train.seed + compute.rank)
     if checkpoint is not None:
@@ -152,7 +151,7 @@ def _build(
         folder=folder,
         compute=compute,
         plugins=plugins,
-        dataset=dataset,
+        corpus=corpus,
         validation=validation,
         loader=loader,
         kernel=kernel,
@@ -164,18 +163,6 @@ def _build(
         facts=facts,
         progress=progress,
     )
-
-
-def _facts_of_data(dataset: Dataset, settings: Settings) -> dict[str, Any]:
-    info = dataset.manifest.tokenizer
-    return {
-        "dataset": str(dataset.path),
-        "dataset_digest": dataset.manifest.root_digest,
-        "tokenizer": info.reference,
-        "tokenizer_fingerprint": info.fingerprint,
-        "train_tokens": dataset.manifest.splits[settings.data.train_split].tokens,
-        "tokens_per_step": settings.data.global_batch_size * settings.data.seq_len,
-    }
 
 
 def _facts_of_device(compute: Compute) -> dict[str, Any]:
@@ -191,13 +178,13 @@ def _facts_of_device(compute: Compute) -> dict[str, Any]:
 
 
 def _open_folder(
-    settings: Settings, dataset: Dataset, compute: Compute, facts: Mapping[str, Any], resume: RunFolder | None
+    settings: Settings, corpus: Corpus, compute: Compute, facts: Mapping[str, Any], resume: RunFolder | None
 ) -> RunFolder:
     """Make or take the run folder; only rank 0 writes in it."""
-    name = f"{dataset.path.resolve().name}-{settings.preset or 'model'}"
+    name = f"{corpus.name}-{settings.preset or 'model'}"
     if compute.rank != 0:
         return resume or RunFolder(Path(settings.log.run_dir) / (settings.log.name or name))
     folder = RunFolder.create(settings, name) if resume is None else resume
     folder.write(settings, facts)
-    folder.copy_tokenizer(dataset.path / "tokenizer")
+    folder.copy_tokenizer(corpus.first.path / "tokenizer")
     return folder

@@ -6,6 +6,7 @@ import numpy as np
 
 from tokpack.loader import Share
 from tokpack.protocols import Sampler, Span
+from tokpack.samplers.mixture import Mixture
 
 __all__ = ["describe_rows", "documents_of"]
 
@@ -26,7 +27,14 @@ def describe_rows(sampler: Sampler, share: Share, step: int) -> str:
     """Name the rows of a step's global batch and the documents that they show."""
     first = step * share.global_batch_size
     rows = range(first, first + share.global_batch_size)
-    documents = sorted(documents_of(tuple(span for row in rows for span in sampler.trace(row))))
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        of = f" of {sampler.name_of(row)}" if isinstance(sampler, Mixture) else ""
+        found.setdefault(of, set()).update(documents_of(sampler.trace(row)))
+    named = "; ".join(f"documents{of} {_listed(sorted(found[of]))}" for of in found)
+    return f"rows {rows.start:,} to {rows.stop - 1:,}, {named}"
+
+
+def _listed(documents: list[int]) -> str:
     shown = ", ".join(f"{document:,}" for document in documents[:_SHOWN])
-    more = f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else ""
-    return f"rows {rows.start:,} to {rows.stop - 1:,}, documents {shown}{more}"
+    return shown + (f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else "")

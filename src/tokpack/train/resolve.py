@@ -7,37 +7,22 @@ from typing import Any
 
 import torch
 
-from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.errors import UsageError
 from tokpack.train.config import Settings
+from tokpack.train.corpus import Corpus
 from tokpack.train.model import complete
 
-__all__ = ["check_ids", "complete_settings", "identity_of", "open_split"]
+__all__ = ["check_ids", "complete_settings", "identity_of"]
 
 _EVERY = 250  # steps between evaluations, and between checkpoints, unless said otherwise
 
 
-def open_split(dataset: Dataset, split: str) -> ShardStore:
-    """Open a split after a look at every file of it.
-
-    Raises:
-        UsageError: the dataset has no such split. DamagedError: a file is missing or of the wrong size.
-    """
-    store = dataset[split]
-    for shard in dataset.manifest.splits[split].shards:
-        for info in shard.files:
-            dataset.check_file(info)
-    return store
-
-
-def complete_settings(
-    settings: Settings, dataset: Dataset, *, world_size: int, dtype: torch.dtype
-) -> Settings:
+def complete_settings(settings: Settings, corpus: Corpus, *, world_size: int, dtype: torch.dtype) -> Settings:
     """Fill in what was left to be worked out, so that the same settings mean the same run anywhere."""
-    data, vocab_size = settings.data, dataset.manifest.tokenizer.vocab_size
+    data, vocab_size = settings.data, corpus.first.manifest.tokenizer.vocab_size
     evaluate = settings.eval.every
     if evaluate < 0:
-        evaluate = _EVERY if data.validation_split in dataset else 0
+        evaluate = 0 if corpus.lacking(data.validation_split) else _EVERY
     save = settings.checkpoint.every or evaluate or _EVERY
     sample = settings.sample.every if settings.sample.every >= 0 else save
     rows = data.global_batch_size or data.batch_size * world_size
@@ -52,7 +37,7 @@ def complete_settings(
     )
 
 
-def check_ids(settings: Settings, dataset: Dataset) -> None:
+def check_ids(settings: Settings, corpus: Corpus) -> None:
     """An id beyond the embedding would be an unreadable fault on the device; here it is a sentence.
 
     Raises:
@@ -64,13 +49,14 @@ def check_ids(settings: Settings, dataset: Dataset) -> None:
             f"data.seq_len is {settings.data.seq_len:,}, but the model takes at most model.seq_len = "
             f"{model.seq_len:,} tokens; change one of them"
         )
-    for name, split in dataset.manifest.splits.items():
-        top = max((shard.max_id for shard in split.shards if shard.max_id is not None), default=0)
-        if top >= model.vocab_size:
-            raise UsageError(
-                f"{dataset.path} has token id {top:,} in split {name!r}, but the model's vocabulary is "
-                f"{model.vocab_size:,}; set model.vocab_size to at least {top + 1:,}, or to 0"
-            )
+    for dataset in corpus.datasets.values():
+        for name, split in dataset.manifest.splits.items():
+            top = max((shard.max_id for shard in split.shards if shard.max_id is not None), default=0)
+            if top >= model.vocab_size:
+                raise UsageError(
+                    f"{dataset.path} has token id {top:,} in split {name!r}, but the model's vocabulary is "
+                    f"{model.vocab_size:,}; set model.vocab_size to at least {top + 1:,}, or to 0"
+                )
 
 
 def identity_of(settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tokpack.dataset.store import Dataset
 from tokpack.loader import Loader
 from tokpack.loader.device import TensorBatch
 from tokpack.plugins import Plugins
@@ -17,6 +16,7 @@ from tokpack.protocols import RunInfo, Sampler, Tokenizer, Tracker
 from tokpack.train.attention import AttentionPlan, Kernel, plan_attention
 from tokpack.train.checkpoint import Checkpoint, Checkpoints
 from tokpack.train.config import Settings
+from tokpack.train.corpus import Corpus
 from tokpack.train.devices import Compute
 from tokpack.train.folder import RunFolder
 from tokpack.train.model import flops_per_token
@@ -38,7 +38,7 @@ class Run:
     folder: RunFolder
     compute: Compute
     plugins: Plugins
-    dataset: Dataset
+    corpus: Corpus
     validation: Sampler | None
     loader: Loader[TensorBatch]
     kernel: Kernel

@@ -23,6 +23,7 @@ COLUMNS = (
     "lr",
     "grad_norm",
     "tokens",
+    "epoch",
     "tokens_per_s",
     "mfu",
     "data_wait",
