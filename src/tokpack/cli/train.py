@@ -126,12 +126,10 @@ def train(
         require_torch()
         from tokpack.train.corpus import parse_mixture
 
-        if dataset is not None and data:
-            raise UsageError(f"{dataset} and --data exclude each other; write --data {dataset}=WEIGHT, too")
         flags = {
             "preset": preset,
             "data.dataset": dataset,
-            "data.mixture": parse_mixture(data) if data else None,
+            "data.mixture": parse_mixture(data, instead_of=dataset) if data else None,
             "data.sampler": sampler,
             "data.batch_size": batch_size,
             "data.seq_len": seq_len,

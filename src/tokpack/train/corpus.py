@@ -138,11 +138,11 @@ def _short_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: path if short.count(folder.name) > 1 else folder.name for folder, path in folders.items()}
 
 
-def parse_mixture(assignments: Iterable[str]) -> dict[str, float]:
-    """Read ``PATH=WEIGHT`` texts, as ``--data`` takes them.
+def parse_mixture(assignments: Iterable[str], *, instead_of: object = None) -> dict[str, float]:
+    """Read ``PATH=WEIGHT`` texts, as ``--data`` takes them, ``instead_of`` the single dataset if one was named.
 
     Raises:
-        UsageError: there is no weight, or a path is given twice.
+        UsageError: there is no weight, a path is given twice, or a single dataset is named as well.
     """
     mixture: dict[str, float] = {}
     for text in assignments:
@@ -156,4 +156,6 @@ def parse_mixture(assignments: Iterable[str]) -> dict[str, float]:
         if path in mixture:
             raise UsageError(f"--data names {path!r} twice; give it one weight")
         mixture[path] = number
+    if mixture and instead_of is not None:
+        raise UsageError(f"{instead_of} and --data exclude each other; write --data {instead_of}=WEIGHT, too")
     return mixture
