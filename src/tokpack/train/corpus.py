@@ -139,7 +139,7 @@ def _short_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def parse_mixture(assignments: Iterable[str], *, instead_of: object = None) -> dict[str, float]:
-    """Read ``PATH=WEIGHT`` texts, as ``--data`` takes them, ``instead_of`` the single dataset if one was named.
+    """Read ``PATH=WEIGHT`` texts, as ``--data`` takes them, ``instead_of`` a single dataset if one is named.
 
     Raises:
         UsageError: there is no weight, a path is given twice, or a single dataset is named as well.
