@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokpack.errors import DamagedError
 from tokpack.train.config import ModelConfig, OptimConfig, ScheduleConfig
 from tokpack.train.loss import chunk_for, cross_entropy_sum, linear_cross_entropy_sum
 from tokpack.train.model import GPT, complete
+from tokpack.train.muon import Muon
 from tokpack.train.optim import Optimizers, clip_gradients
 from tokpack.train.schedule import learning_rate
 
@@ -58,11 +61,11 @@ def tiny_model() -> GPT:
     return GPT(complete(ModelConfig(num_layers=1, hidden_size=16, num_heads=2), vocab_size=32, seq_len=8))
 
 
-def one_step(model: GPT, optimizers: Optimizers, seed: int, *, finite: bool = True) -> None:
+def one_step(model: GPT, optimizers: Optimizers, seed: int, *, scale: float = 1.0) -> None:
     ids = torch.randint(0, 32, (2, 8), generator=torch.Generator().manual_seed(seed))
-    cross_entropy_sum(model(ids), ids.roll(-1, 1)).backward()
-    clip_gradients(optimizers.parameters, 1.0)
-    optimizers.step(torch.tensor(finite))
+    (cross_entropy_sum(model(ids), ids.roll(-1, 1)) * scale).backward()
+    norm = clip_gradients(optimizers.parameters, 1.0)
+    optimizers.step(torch.isfinite(norm))
     optimizers.zero_grad()
 
 
@@ -97,9 +100,48 @@ def test_a_bad_step_changes_neither_weights_nor_moments(name: str) -> None:
     one_step(model, optimizers, 0)
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     state = {key: value.clone() for key, value in optimizers.state_dict().items()}
-    one_step(model, optimizers, 1, finite=False)
+    one_step(model, optimizers, 1, scale=math.nan)
     assert all(torch.equal(weights[key], value) for key, value in model.state_dict().items())
     assert all(torch.equal(state[key], value) for key, value in optimizers.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (48, 16), (16, 48)])
+def test_muon_is_torchs_own(shape: tuple[int, int]) -> None:
+    """The same weights and momenta, bit for bit, over ten steps."""
+    chance = torch.Generator().manual_seed(1)
+    ours = nn.Parameter(torch.randn(shape, generator=chance))
+    theirs = nn.Parameter(ours.detach().clone())
+    settings = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.1}
+    optimizer = Muon([ours], **settings)
+    reference = torch.optim.Muon([theirs], **settings, adjust_lr_fn="match_rms_adamw")
+    for _ in range(10):
+        ours.grad = torch.randn(shape, generator=chance)
+        theirs.grad = ours.grad.clone()
+        optimizer.step(finite=torch.tensor(True))
+        reference.step()
+        assert torch.equal(ours, theirs)
+        assert torch.equal(
+            optimizer.state[ours]["momentum_buffer"], reference.state[theirs]["momentum_buffer"]
+        )
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where the host reads a number of the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "the host waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_step_does_not_wait_for_the_device(name: str) -> None:
+    model = tiny_model()
+    optimizers = Optimizers(model, OptimConfig(name=name), fused=True)
+    one_step(model, optimizers, 0)
+    with pytest.raises(AssertionError, match="the host waits"), NoWaiting():
+        bool(torch.tensor(True))
+    with NoWaiting():
+        one_step(model, optimizers, 1)
 
 
 def test_muon_takes_hidden_matrices_only() -> None:

@@ -67,10 +67,11 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:
 def sample_text(run: Run, *, should_stop: Callable[[], bool]) -> str | None:
     """Return text of the model as it is now; "" on ranks other than 0, None if stopped.
 
-    What is drawn depends on the run's seed and step only. Weights spread over ranks by FSDP2 are not
-    gathered for this: the text is "".
+    What is drawn depends on the run's seed and step only. Each rank must ask: weights that FSDP2 spread over
+    them are gathered on rank 0.
     """
-    if run.compute.rank != 0 or run.sharded:
+    model = run.whole_model()
+    if model is None:
         return ""
     config, train = run.settings.sample, run.settings.train
     generator = torch.Generator().manual_seed((train.seed << 32) + run.progress.step)
@@ -84,7 +85,7 @@ def sample_text(run: Run, *, should_stop: Callable[[], bool]) -> str | None:
     tokens: list[int] = []
     with run.compute.autocast():
         drawn = generate(
-            run.model,
+            model,
             prompt,
             sampling,
             vocab_size=run.tokenizer.vocab_size,

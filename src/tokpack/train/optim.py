@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tokpack.errors import DamagedError, UsageError
+from tokpack.errors import DamagedError
 from tokpack.train.config import OptimConfig
+from tokpack.train.muon import Muon
 
 __all__ = ["Optimizers", "clip_gradients"]
 
@@ -37,9 +38,12 @@ class Optimizers:
             eps=config.eps,
             fused=fused,
         )
-        self.all: list[torch.optim.Optimizer] = [self.adamw]
-        if config.name == "muon":
-            self.all.append(_muon(muon, config))
+        self.muon = (
+            Muon(muon, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+            if config.name == "muon"
+            else None
+        )
+        self.all: list[torch.optim.Optimizer] = [self.adamw, *([self.muon] if self.muon else [])]
 
     def set_lr(self, lr: float) -> None:
         """Set the rate of every group."""
@@ -50,15 +54,16 @@ class Optimizers:
     def step(self, finite: Tensor) -> None:
         """Update the weights, unless ``finite`` (bool, scalar, on the device) says the gradients are not.
 
-        With fused AdamW alone the kernel itself decides, so that the host never waits for the device.
+        With fused AdamW the device itself decides, so that the host never waits for it.
         """
-        if self.fused and len(self.all) == 1:
+        if self.fused:
             # The attribute through which torch's own GradScaler makes a fused optimizer skip a step.
             cast(Any, self.adamw).found_inf = (~finite).float()
             self.adamw.step()
         elif bool(finite):
-            for optimizer in self.all:
-                optimizer.step()
+            self.adamw.step()
+        if self.muon is not None:
+            self.muon.step(finite=finite)
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -97,18 +102,6 @@ class Optimizers:
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.dim() == 2 and not name.startswith(("embedding.", "position.", "head."))
-
-
-def _muon(parameters: list[Tensor], config: OptimConfig) -> torch.optim.Optimizer:
-    if not hasattr(torch.optim, "Muon"):
-        raise UsageError(f"optimizer 'muon' needs torch 2.9 or newer, not {torch.__version__}; use adamw")
-    return torch.optim.Muon(
-        parameters,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",  # one learning rate then serves both optimizers
-    )
 
 
 def _placed(value: Tensor, parameter: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tokpack.loader import Loader
@@ -20,7 +21,7 @@ from tokpack.train.corpus import Corpus
 from tokpack.train.devices import Compute
 from tokpack.train.folder import RunFolder
 from tokpack.train.model import flops_per_token
-from tokpack.train.objective import NextTokenLoss, full_tensor
+from tokpack.train.objective import NextTokenLoss, build_model, full_tensor, load_weights
 from tokpack.train.optim import Optimizers
 from tokpack.train.progress import Progress
 from tokpack.train.resolve import identity_of
@@ -105,6 +106,18 @@ class Run:
     def weights(self) -> dict[str, Tensor]:
         """Return the weights, whole. Under several ranks each of them must ask."""
         return {name: full_tensor(tensor) for name, tensor in self.model.state_dict().items()}
+
+    def whole_model(self) -> nn.Module | None:
+        """Return the model with whole weights, None on ranks other than 0. Each rank must ask."""
+        if not self.sharded:
+            return self.model if self.compute.rank == 0 else None
+        weights = self.weights()
+        if self.compute.rank != 0:
+            return None
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+            model = build_model(self.settings.model, isolate=False, segmented=False)
+        load_weights(model, weights)
+        return model.to(self.compute.device)
 
     def open_checkpoints(self) -> Checkpoints:
         """Open the place where checkpoints go."""
