@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,16 @@ def test_a_changed_size_is_seen_at_first_use(dataset: Dataset) -> None:
             tokpack.open_dataset(dataset.path)["train"].tokens()
     finally:
         (dataset.path / name).write_bytes(content)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Not even to the very content that must be there."""
+    (tmp_path / "a.txt").write_text("text")
+    tokpack.encode(tmp_path / "a.txt", tmp_path / "set", tokenizer="byte")
+    (tmp_path / "set" / "train.bin").rename(tmp_path / "elsewhere")
+    (tmp_path / "set" / "train.bin").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DamagedError, match="not a regular file"):
+        tokpack.open_dataset(tmp_path / "set")["train"].tokens()
 
 
 def test_a_stored_tokenizer_decodes_offline(dataset: Dataset) -> None:

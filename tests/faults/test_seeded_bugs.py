@@ -42,7 +42,14 @@ def run_tests(copy: Path, module: str, tests: tuple[str, ...]) -> tuple[int, ET.
         [
             *(sys.executable, "-c", RUN, module, str(copy)),
             *("-q", "-x", "--tb=short", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist"),
-            *(f"--basetemp={copy / 'tmp'}", f"--junitxml={report}", "-o", "junit_family=xunit1", *tests),
+            *(
+                f"--basetemp={copy / 'tmp'}",
+                f"--junitxml={report}",
+                "-o",
+                "junit_family=xunit1",
+                "--timeout=60",
+                *tests,
+            ),
         ],
         cwd=ROOT,
         env=environment | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},

@@ -163,3 +163,16 @@ def test_what_expands_too_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_wrong_options_are_named() -> None:
     with pytest.raises(UsageError, match="level is '99'; give a whole number from 1 to 9"):
         GzipWriter(io.BytesIO(), U16, (), {"level": "99"})
+
+
+@pytest.mark.parametrize("parsed_bytes", [1, 2, 7, 19, 64])
+def test_text_is_parsed_in_stretches(tmp_path: Path, parsed_bytes: int, monkeypatch) -> None:
+    """Wherever a stretch ends, numbers stay whole, and one of too many digits is refused."""
+    monkeypatch.setattr("tokpack.formats.jsonl._PARSED_BYTES", parsed_bytes)
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"input_ids": document}) + "\n" for document in DOCUMENTS))
+    assert JsonlReader(path, np.dtype("<u2")).read(0, 10**6).tolist() == list(itertools.chain(*DOCUMENTS))
+    for digits in range(19, 60):
+        path.write_text('{"input_ids": [1, 22, %s, 3]}\n' % ("9" * digits))
+        with pytest.raises(DamagedError):
+            len(JsonlReader(path, np.dtype("<u2")))

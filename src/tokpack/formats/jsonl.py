@@ -31,6 +31,8 @@ _Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 _LEVELS: dict[_Compression, range] = {"none": range(0), "gzip": range(1, 10), "zstd": range(1, 20)}
 _DEFAULT_LEVEL = 3
 _BLOCK_BYTES = 4 << 20
+_PARSED_BYTES = 1 << 20
+_MAX_DIGITS = 18  # of a number that int64 holds in any case
 _MAX_LINE_BYTES = 256 << 20
 #: A shard is in memory whole while it is read, so there is a limit to what it may hold.
 MAX_TOKENS = 1 << 25
@@ -175,8 +177,9 @@ class JsonlReader:
                 raise DamagedError(
                     f"{self._path} holds more than {MAX_TOKENS:,} tokens; write it in smaller shards"
                 )
-            values.append(narrow(_parse(arrays), dtype))
-            if len(values[-1]) != int(lengths[-1].sum()):
+            before = sum(map(len, values))
+            values.extend(narrow(numbers, dtype) for numbers in _parse(arrays))
+            if sum(map(len, values)) - before != int(lengths[-1].sum()):
                 raise DamagedError(
                     f"{self._path} has numbers in {field} that cannot be read; get the file again"
                 )
@@ -205,13 +208,25 @@ class JsonlReader:
             yield raw[1:-1].strip()
 
 
-def _parse(arrays: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return all numbers in order, int64; no Python object is made per number."""
+def _parse(arrays: Sequence[bytes]) -> Iterator[NDArray[np.int64]]:
+    """Yield all numbers in order, from as much text at a time as its indices take no memory to speak of."""
     text = np.frombuffer(b",".join(array for array in arrays if array), np.uint8)
+    start = 0
+    while start < len(text):
+        stop = min(start + _PARSED_BYTES, len(text))
+        most = min(stop + _MAX_DIGITS, len(text))  # a longer number is refused, wherever it is cut
+        while stop < most and _DIGITS[text[stop - 1]] and _DIGITS[text[stop]]:
+            stop += 1
+        yield _numbers(text[start:stop])
+        start = stop
+
+
+def _numbers(text: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return all numbers of a text, int64; no Python object is made per number."""
     is_digit = _DIGITS[text]
     edges = np.flatnonzero(np.diff(is_digit, prepend=False, append=False))
     starts, widths = edges[::2], np.diff(edges)[::2]
-    if len(widths) and int(widths.max()) > 18:
+    if len(widths) and int(widths.max()) > _MAX_DIGITS:
         raise DamagedError(f"a token id has {int(widths.max())} digits; get the file again")
     values = np.zeros(len(starts), np.int64)
     for place in range(int(widths.max()) if len(widths) else 0):

@@ -20,6 +20,7 @@ import hashlib
 import json
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def load_checkpoint(run: Path, which: str = "last") -> Checkpoint:
         version, step, files = index["version"], int(index["step"]), dict(index["files"])
         expected = {f"{part}.safetensors" for part in _TENSOR_FILES} | {"state.json"}
         sums = {name: (int(files[name]["size_bytes"]), str(files[name]["sha256"])) for name in expected}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DamagedError(f"{directory / 'checkpoint.json'} is damaged: {error!r}; {_REMEDY}") from error
     if version != _VERSION:
         raise DamagedError(f"{directory} has format version {version}, this tokpack reads {_VERSION}")
@@ -278,7 +279,10 @@ def export_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a link may lead anywhere
+            raise DamagedError(f"{path} is not a regular file; {_REMEDY}")
+        if status.st_size > _MAX_JSON_BYTES:
             raise DamagedError(f"{path} is larger than {_MAX_JSON_BYTES >> 20} MiB; {_REMEDY}")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -111,11 +111,13 @@ class RunFolder:
     def facts(self) -> dict[str, Any]:
         """Return what was found out when the run began."""
         path = self.path / "run.json"
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DamagedError(f"{path} is not a regular file; restore it from a copy")
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedError(f"{path} is damaged: {error}") from error
         if not isinstance(facts, dict):
             raise DamagedError(f"{path} is damaged: it holds no object")
