@@ -160,7 +160,8 @@ def show_estimate(job: Job, workers: int, *, as_json: bool) -> None:
     shown = rows if len(rows) <= 20 else [*rows[:19], (f"… {len(rows) - 19:,} more", "", "", "", "")]
     print_table(table("", ("input", "source", "split", "size", "documents"), shown, right=[3]))
     typer.echo(
-        f"inputs: {len(rows):,}, {format_bytes(job.plan.size_bytes)}, units of work: {len(job.plan.units):,}\n"
+        f"inputs: {len(rows):,}, {format_bytes(job.plan.size_bytes)}; "
+        f"units of work: {len(job.plan.units):,}\n"
         f"tokenizer {job.options.tokenizer}: {format_count(job.tokenizer.vocab_size)} ids, "
         f"{job.tokenizer.engine}, {job.dtype.name}\n"
         f"estimated from {format_bytes(expected.sampled_bytes)}: about {format_count(expected.documents)} "
