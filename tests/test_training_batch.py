@@ -21,7 +21,8 @@ def rows_of_segments(lengths: list[list[int]], width: int) -> np.ndarray:
 def test_derived_arrays_follow_their_definitions(lengths: list[list[int]], seq_len: int) -> None:
     segments = rows_of_segments(lengths, seq_len + 1)
     tokens = np.random.default_rng(0).integers(0, 65_536, segments.shape).astype(np.uint16)
-    batch = Batch(tokens, segments)
+    mask = (tokens % 3 > 0).astype(np.uint8)
+    batch = Batch(tokens, segments, mask)
     labels, positions, bounds = batch.labels(), batch.position_ids(), batch.cu_seqlens().tolist()
     expected_bounds = []
     for i in range(len(batch)):
@@ -32,7 +33,8 @@ def test_derived_arrays_follow_their_definitions(lengths: list[list[int]], seq_l
             if new:
                 expected_bounds.append(i * seq_len + j)
             follows = segments[i, j] == segments[i, j + 1] != 0
-            assert labels[i, j] == (tokens[i, j + 1] if follows else IGNORED_LABEL)
+            counts = follows and mask[i, j + 1]
+            assert labels[i, j] == (tokens[i, j + 1] if counts else IGNORED_LABEL)
             assert positions[i, j] == position
     assert bounds == [*expected_bounds, len(batch) * seq_len]
 
@@ -49,6 +51,8 @@ def test_rows_without_segments() -> None:
 
 def test_empty_makes_room_for_segments_only_where_asked() -> None:
     assert Batch.empty(2, 3, np.dtype(np.uint16)).segment_ids is None
+    assert Batch.empty(2, 3, np.dtype(np.uint16)).loss_mask is None
+    assert Batch.empty(2, 3, np.dtype(np.uint16), masked=True).loss_mask.shape == (2, 4)
     batch = Batch.empty(2, 3, np.dtype(np.uint16), segmented=True)
     assert batch.segment_ids is not None
     assert batch.tokens.shape == batch.segment_ids.shape == (2, 4)

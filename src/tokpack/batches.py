@@ -141,7 +141,7 @@ class TokenBatch:
         )
 
 
-#: The label that losses leave out: padding, and the last token of a segment.
+#: The label that losses leave out: padding, the last token of a segment, and what a loss mask says.
 IGNORED_LABEL = -100
 
 
@@ -152,25 +152,43 @@ class Batch:
     ``tokens`` (rows, seq_len + 1) is uint16 or uint32: a row is a window one token longer than ``seq_len``,
     so that inputs and labels are the same memory seen twice. ``segment_ids`` (rows, seq_len + 1), uint16,
     says which document of its row a token belongs to: 1, 2, … from the left, and 0 for padding. None stands
-    for rows of one segment without padding, whatever documents they cross.
+    for rows of one segment without padding, whatever documents they cross. ``loss_mask`` (rows, seq_len + 1),
+    uint8, is 1 where the loss counts a token as a label; None: it counts all of them.
     """
 
     tokens: TokenArray
     segment_ids: NDArray[np.uint16] | None = None
+    loss_mask: NDArray[np.uint8] | None = None
 
     @classmethod
-    def empty(cls, rows: int, seq_len: int, dtype: np.dtype[Any], *, segmented: bool = False) -> Batch:
+    def empty(
+        cls,
+        rows: int,
+        seq_len: int,
+        dtype: np.dtype[Any],
+        *,
+        segmented: bool = False,
+        masked: bool = False,
+    ) -> Batch:
         """Return an uninitialised batch for a sampler to fill."""
         shape = (rows, seq_len + 1)
-        return cls(np.empty(shape, dtype), np.empty(shape, np.uint16) if segmented else None)
+        return cls(
+            np.empty(shape, dtype),
+            np.empty(shape, np.uint16) if segmented else None,
+            np.empty(shape, np.uint8) if masked else None,
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, rows: slice) -> Batch:
         """Return some of the rows, as views."""
-        segment_ids = self.segment_ids
-        return Batch(self.tokens[rows], None if segment_ids is None else segment_ids[rows])
+        segment_ids, loss_mask = self.segment_ids, self.loss_mask
+        return Batch(
+            self.tokens[rows],
+            None if segment_ids is None else segment_ids[rows],
+            None if loss_mask is None else loss_mask[rows],
+        )
 
     @property
     def seq_len(self) -> int:
@@ -185,12 +203,14 @@ class Batch:
     def labels(self) -> NDArray[np.int64]:
         """Return the next token at every position, int64 (rows, seq_len), -100 where there is none.
 
-        There is none on padding and where the next token belongs to another segment.
+        There is none on padding, where the next token belongs to another segment, and where its mask is 0.
         """
         labels = self.tokens[:, 1:].astype(np.int64)
         if self.segment_ids is not None:
             here, after = self.segment_ids[:, :-1], self.segment_ids[:, 1:]
             labels[(here != after) | (here == 0)] = IGNORED_LABEL
+        if self.loss_mask is not None:
+            labels[self.loss_mask[:, 1:] == 0] = IGNORED_LABEL
         return labels
 
     def position_ids(self) -> NDArray[np.int32]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tokpack.errors import DamagedError, UsageError
 
-__all__ = ["COLUMN_DTYPES", "DTYPES", "TokenArray", "narrow", "parse_dtype", "token_dtype"]
+__all__ = ["COLUMN_DTYPES", "DTYPES", "MASKS", "TokenArray", "narrow", "parse_dtype", "token_dtype"]
 
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -23,6 +23,9 @@ COLUMN_DTYPES: dict[str, np.dtype[Any]] = {
     "loss_mask": np.dtype("u1"),
     "segment_ids": np.dtype("<i4"),
 }
+
+#: Columns that say which tokens the loss counts; where there are several, the first of them does.
+MASKS = ("loss_mask", "attention_mask")
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokpack.dataset.store import ShardStore
 from tokpack.dtypes import TokenArray
@@ -30,6 +31,7 @@ class Piece:
     shard: str
     shard_tokens: tuple[int, int]  # in the shard
     tokens: TokenArray
+    loss_mask: NDArray[np.uint8] | None  # 1 where the loss counts a token; None: it counts all
     origin: Origin
 
 
@@ -78,6 +80,7 @@ def _piece(
         shard=shard.file.name,
         shard_tokens=(place, place + stop - start),
         tokens=store.read(start, stop),
+        loss_mask=None if store.loss_mask is None else store.loss_mask.read(start, stop),
         origin=provenance.origin(store.name, document),
     )
 

@@ -112,7 +112,7 @@ class FormatSpec(_Named):
     )
     default_shard_bytes: int | None = None  # None: one shard per split unless the user asks for more
     holds_text: bool = False  # can store each document's text beside its ids
-    columns: tuple[str, ...] = ()  # names of further per-token columns that it can hold
+    columns: tuple[str, ...] = ()  # further per-token columns that it holds itself; others lie beside it
     options: tuple[str, ...] = ()  # names that `--format-option NAME=VALUE` may give
 
 

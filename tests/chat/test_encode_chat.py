@@ -1,13 +1,16 @@
-"""Chat data through `encode`: records of a source, any tokenizer, masks in a format that holds them."""
+"""Chat data through `encode`: records of a source, any tokenizer, masks within files or beside them."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import tokpack
-from tokpack.errors import DocumentError, StorageError, UsageError
+from tokpack.dataset.verify import verify_dataset
+from tokpack.errors import DamagedError, DocumentError, StorageError, UsageError
+from tokpack.packed_rows.run import pack_dataset
 from tokpack.protocols import SourceOptions
 from tokpack.sources import jsonl
 
@@ -61,6 +64,54 @@ def test_a_tokenizer_that_knows_no_spans(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["bin", "npy"])
+def test_a_mask_beside_the_tokens(tmp_path, name):
+    path = write(tmp_path, talk("hé", "ja"), talk("a"), talk("b", "c"))
+    expected = "[user]hé[assistant]ja|[user]a|[user]b[assistant]c|".encode()
+    # End-of-text is trained where the assistant spoke last.
+    trained = " " * 20 + "ja|" + " " * 26 + "c|"
+    assert encoded(path, format=name) == encoded(path, format="jsonl")
+    dataset = tokpack.encode(
+        path, tmp_path / name, tokenizer="byte", format=name, messages_field="messages",
+        chat_template=ANSWERS, eos=True,
+    )  # fmt: skip
+    file = tmp_path / name / f"train.{name}"
+    tokens = np.fromfile(file, np.uint16) if name == "bin" else np.load(file)
+    assert bytes(np.where(tokens < 256, tokens, ord("|")).tolist()) == expected
+    mask = np.load(tmp_path / name / "train.loss_mask.npy")
+    assert mask.dtype == np.uint8
+    assert mask.tolist() == dataset["train"].loss_mask.read(0, len(mask)).tolist()
+    assert bytes(np.where(mask, np.frombuffer(expected, np.uint8), ord(" ")).tolist()).decode() == trained
+    assert verify_dataset(dataset.path).findings == ()
+    packed = pack_dataset(dataset, tmp_path / "packed", seq_len=51, format_name="npy", shuffle=False)
+    rows, counts = (np.load(tmp_path / f"packed/{column}.npy") for column in ("input_ids", "loss_mask"))
+    assert packed.ledger.rows == len(rows) == 1
+    assert rows[0][counts[0] == 1].tolist() == [*b"ja", 256, *b"c", 256]
+    with (tmp_path / name / "train.loss_mask.npy").open("r+b") as sidecar:
+        sidecar.seek(-1, 2)
+        sidecar.write(b"\x01" if not mask[-1] else b"\x00")
+    assert [finding.path for finding in verify_dataset(dataset.path).findings] == ["train.loss_mask.npy"]
+    (tmp_path / name / "train.loss_mask.npy").unlink()
+    with pytest.raises(DamagedError, match=r"train.loss_mask.npy is missing"):
+        tokpack.open_dataset(dataset.path)["train"].loss_mask.read(0, 1)
+
+
+def test_commands_show_the_mask(tmp_path, tokpack):
+    path = write(tmp_path, talk("who?", "a cat"), talk("who else?", "a dog"))
+    (tmp_path / "t.jinja").write_text(ANSWERS)
+    chat = ["--messages-field", "messages", "--chat-template", tmp_path / "t.jinja"]
+    made = tokpack("encode", path, "-t", "byte", *chat, "-o", tmp_path / "out")
+    assert made.returncode == 0, made.stderr
+    assert "columns    tokens, loss_mask\n" in tokpack("info", tmp_path / "out").stdout
+    asked = ["explain", tmp_path / "out", "--sampler", "sliding-window", "--seq-len", 30, "--seed", 1]
+    shown = tokpack(*asked, "--sampler-option", "shuffle=false")
+    assert shown.returncode == 0, shown.stderr
+    assert "  loss     on 5 of 26 tokens\n  │ a cat\n" in shown.stdout
+    assert "  loss     on 0 of 5 tokens\n" in shown.stdout
+    pieces = json.loads(tokpack(*asked, "--sampler-option", "shuffle=false", "--json").stdout)["pieces"]
+    assert [piece["loss_text"] for piece in pieces] == ["a cat", ""]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_and_length_limits_keep_masks_with_their_tokens(tmp_path, workers):
     path = write(tmp_path, *[talk(f"question {number}", "ja" * number) for number in range(40)])
@@ -106,7 +157,6 @@ def test_broken_records_are_counted(tmp_path):
 def test_requests_that_make_no_sense(tmp_path):
     path = write(tmp_path, talk("a", "b"))
     wrong = [
-        ({"format": "bin"}, r"format 'bin' holds no loss_mask.*--format .*jsonl"),
         ({"chat_template": None}, "byte has no chat template; give one: --chat-template FILE"),
         ({"prompt_field": "p"}, "--completion-field go together"),
         ({"prompt_field": "p", "completion_field": "c"}, "either conversations"),

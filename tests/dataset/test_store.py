@@ -74,7 +74,7 @@ def test_what_is_not_there_is_named(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="document 200 does not exist; train holds 200 documents"):
         dataset["train"].document(200)
     with pytest.raises(UsageError, match="no column 'loss_mask'"):
-        dataset["train"].column("loss_mask", 0, 1)
+        dataset["train"].column("loss_mask")
 
 
 def test_a_changed_size_is_seen_at_first_use(dataset: Dataset) -> None:

@@ -111,15 +111,19 @@ def test_columns_go_along(tmp_path: Path) -> None:
     )
     wide = [name for name in ("parquet", "arrow") if name in FORMATS]
     last = padded
-    for name in [*wide, "jsonl-gz"]:
+    for name in [*wide, "jsonl-gz", "bin", "npy"]:
         last = to(last.path, tmp_path / name, name)
         store, before = last["train"], padded["train"]
         assert store.fingerprint == before.fingerprint
-        mask = store.column("attention_mask", 0, len(store))
-        assert mask.tolist() == before.column("attention_mask", 0, len(before)).tolist()
+        mask = store.column("attention_mask").read(0, len(store))
+        assert mask.tolist() == before.column("attention_mask").read(0, len(before)).tolist()
         assert 0 < mask.sum() < len(mask)
-    with pytest.raises(UsageError, match="attention_mask beside its tokens, which bin cannot store"):
-        to(last.path, tmp_path / "bin", "bin")
+        windows = np.empty((5, 9), np.uint8)
+        starts = np.array([len(store) - 9, 3, 40, 3, 0])
+        assert store.loss_mask is not None  # padding is no label
+        store.loss_mask.gather(starts, windows)
+        assert windows.tolist() == [mask[start : start + 9].tolist() for start in starts]
+    assert verify_dataset(last.path).findings == ()
 
 
 def test_one_digest_for_every_source(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from tokpack.dataset.store import ArrayStore  # noqa: E402
 from tokpack.loader import open_loader  # noqa: E402
 from tokpack.loader.device import (  # noqa: E402
     TensorBatch,
+    _derived,
     _widened,
-    _with_segments,
     open_device_loader,
     to_tensors,
 )
@@ -25,10 +25,10 @@ from tokpack.samplers.sliding_window import SlidingWindow  # noqa: E402
 SEGMENTS = st.lists(st.lists(st.integers(0, 3), min_size=9, max_size=9).map(sorted), min_size=1, max_size=4)
 
 
-def store_of(dtype: type, length: int = 4001) -> ArrayStore:
+def store_of(dtype: type, length: int = 4001, *, masked: bool = False) -> ArrayStore:
     top = int(np.iinfo(dtype).max) + 1
     tokens = np.random.default_rng(0).integers(0, top, length, dtype=np.uint64).astype(dtype)
-    return ArrayStore(tokens, vocab_size=top)
+    return ArrayStore(tokens, vocab_size=top, loss_mask=(tokens % 3 > 0).astype("u1") if masked else None)
 
 
 def check(tensors: TensorBatch, batch: Batch) -> None:
@@ -51,13 +51,15 @@ def check(tensors: TensorBatch, batch: Batch) -> None:
 def test_host_and_device_derive_the_same(segments: list[list[int]], dtype: type) -> None:
     segment_ids = np.array(segments, np.uint16)
     tokens = store_of(dtype).read(0, segment_ids.size).reshape(segment_ids.shape)
-    batch = Batch(tokens, segment_ids)
+    loss_mask = (tokens % 3 > 0).astype(np.uint8)
+    batch = Batch(tokens, segment_ids, loss_mask)
     there = to_tensors(batch)
     check(there, batch)
     signed = torch.from_numpy(tokens.view(np.int16 if dtype is np.uint16 else np.int32).copy())
-    here = _with_segments(
+    here = _derived(
         _widened(signed),
         _widened(torch.from_numpy(segment_ids.view(np.int16))),
+        torch.from_numpy(loss_mask),
         there.cu_seqlens,
         there.max_seqlen,
     )
@@ -67,7 +69,8 @@ def test_host_and_device_derive_the_same(segments: list[list[int]], dtype: type)
 def pairs(device: str, dtype: type, prefetch: int):
     for sampler in (
         RandomBlock(store_of(dtype), seq_len=16),
-        SlidingWindow(store_of(dtype), seq_len=16, drop_last=False),
+        RandomBlock(store_of(dtype, masked=True), seq_len=16),
+        SlidingWindow(store_of(dtype, masked=True), seq_len=16, drop_last=False),
     ):
         host = open_loader(sampler, batch_size=8, prefetch=0)
         tensors = open_device_loader(sampler, device=device, batch_size=8, prefetch=prefetch)
@@ -100,7 +103,8 @@ def test_tensors_on_cuda_are_the_host_batches(dtype: type, prefetch: int) -> Non
             for _ in range(4):
                 busy = (busy @ busy).clamp_(-1, 1)
             batch = next(host)
-            copy = Batch(batch.tokens.copy(), None if batch.segment_ids is None else batch.segment_ids.copy())
+            arrays = (batch.tokens, batch.segment_ids, batch.loss_mask)
+            copy = Batch(*(None if array is None else array.copy() for array in arrays))
             kept.append((next(tensors), copy))
         for item, batch in kept:
             check(item, batch)
@@ -109,7 +113,7 @@ def test_tensors_on_cuda_are_the_host_batches(dtype: type, prefetch: int) -> Non
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_handing_out_never_waits_for_the_device() -> None:
-    sampler = SlidingWindow(store_of(np.uint16), seq_len=16, drop_last=False)
+    sampler = SlidingWindow(store_of(np.uint16, masked=True), seq_len=16, drop_last=False)
     loader = open_device_loader(sampler, device="cuda", batch_size=8)
     next(loader)
     torch.cuda.set_sync_debug_mode("error")

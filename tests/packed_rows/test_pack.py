@@ -15,6 +15,7 @@ import pytest
 
 from tokpack import encode
 from tokpack.batches import Batch
+from tokpack.dataset.axis import ArrayColumn
 from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.errors import DamagedError, MismatchError, UsageError
 from tokpack.packed_rows import files as files_module
@@ -126,11 +127,8 @@ def test_further_columns_stay_with_their_tokens(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = dataset["train"].tokens()
-    monkeypatch.setattr(
-        ShardStore,
-        "column",
-        lambda self, name, start, stop: (tokens[start:stop] % 5 == 0).astype(np.uint8),
-    )
+    column = ArrayColumn((tokens % 5 == 0).astype(np.uint8))
+    monkeypatch.setattr(ShardStore, "column", lambda self, name: column)
     monkeypatch.setattr(dataset, "manifest", dataclasses.replace(dataset.manifest, columns=["loss_mask"]))
     pack_dataset(dataset, tmp_path / "rows", seq_len=SEQ_LEN, format_name="npy")
     rows = open_numpy(tmp_path / "rows")

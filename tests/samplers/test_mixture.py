@@ -14,6 +14,7 @@ from tokpack.batches import Batch
 from tokpack.dataset.store import ArrayStore
 from tokpack.errors import MismatchError, TokpackError, UsageError
 from tokpack.protocols import SamplerOptions
+from tokpack.samplers import empty_batch
 from tokpack.samplers.epochs import epochs_at
 from tokpack.samplers.mixture import MAX_PERIOD, Mixture, open_mixture, schedule, whole_shares
 from tokpack.samplers.random_block import RandomBlock
@@ -114,6 +115,19 @@ def test_rows_with_and_without_segments_mix() -> None:
     from_b = batch.tokens[:, 0] >= 100
     assert (batch.segment_ids[~from_b] == 1).all()
     assert batch.segment_ids[from_b].tolist() == [[1] * 5, [1] * 3 + [0] * 2] * 2
+
+
+def test_rows_with_and_without_a_loss_mask_mix() -> None:
+    tokens = np.arange(100, 149, dtype=np.uint16)
+    mask = (tokens % 2).astype(np.uint8)
+    chat = ArrayStore(tokens, loss_mask=mask, vocab_size=60_000, tokenizer_fingerprint="t")
+    mixture = Mixture({"a": sampler_of(41), "b": RandomBlock(chat, seq_len=4)}, {"a": 1, "b": 1})
+    batch = empty_batch(mixture, 8)
+    mixture.fill(np.arange(8), batch)
+    assert batch.loss_mask is not None
+    from_b = batch.tokens[:, 0] >= 100
+    assert (batch.loss_mask[~from_b] == 1).all()
+    assert (batch.loss_mask[from_b] == batch.tokens[from_b] % 2).all()
 
 
 def test_identity_changes_with_anything_that_decides_the_rows() -> None:

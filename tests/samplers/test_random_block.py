@@ -18,8 +18,7 @@ from tokpack.samplers.random_block import RandomBlock
 
 def sampler_of(length: int, seq_len: int, seed: int = 0, epoch: str = "exact") -> RandomBlock:
     tokens = np.broadcast_to(np.zeros(1, np.uint16), (length,))  # no memory: only the order is looked at
-    store = ArrayStore.__new__(ArrayStore)
-    store.__dict__.update(_tokens=tokens, vocab_size=1, memory_mapped=True)
+    store = ArrayStore(tokens, vocab_size=1)
     return RandomBlock(
         store, seq_len=seq_len, seed=seed, epoch="exact" if epoch == "exact" else "replacement"
     )

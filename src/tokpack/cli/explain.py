@@ -12,6 +12,7 @@ from tokpack.cli.live import format_epochs
 from tokpack.errors import UsageError
 from tokpack.explain import Piece, explain_row, find_position
 from tokpack.plugins import discover
+from tokpack.protocols import Tokenizer
 from tokpack.train.config import DataConfig
 from tokpack.train.corpus import epochs_seen, open_corpus, parse_mixture
 
@@ -84,8 +85,7 @@ def explain(
     pieces = []
     for piece in explain_row(rows, number):
         found = None if source is None else find_position(piece, source)
-        text = tokenizer.decode_bytes(piece.tokens).decode("utf-8", "replace")
-        pieces.append(_described(piece, text, found))
+        pieces.append(_described(piece, tokenizer, found))
     epochs = epochs_seen(rows, number)
     if as_json:
         print_json({"row": number, **epochs, "pieces": pieces})
@@ -102,8 +102,8 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _described(piece: Piece, text: str, found: tuple[str, int] | None) -> dict[str, Any]:
-    return {
+def _described(piece: Piece, tokenizer: Tokenizer, found: tuple[str, int] | None) -> dict[str, Any]:
+    described = {
         "dataset": str(piece.store.dataset.path),
         "segment": piece.segment,
         "columns": piece.columns,
@@ -115,8 +115,13 @@ def _described(piece: Piece, text: str, found: tuple[str, int] | None) -> dict[s
         "inputs": piece.origin.inputs,
         "number": piece.origin.number,
         "position": found,
-        "text": text,
+        "text": tokenizer.decode_bytes(piece.tokens).decode("utf-8", "replace"),
     }
+    if piece.loss_mask is not None:
+        counted = piece.tokens[piece.loss_mask != 0]
+        described["loss_tokens"] = len(counted)
+        described["loss_text"] = tokenizer.decode_bytes(counted).decode("utf-8", "replace")
+    return described
 
 
 def _print(described: dict[str, Any], *, full: bool) -> None:
@@ -130,16 +135,25 @@ def _print(described: dict[str, Any], *, full: bool) -> None:
         origin = f"document {described['number']:,} of " + " + ".join(
             f"{name} [{begin:,}, {end:,})" for name, begin, end in described["inputs"]
         )
-    text = described["text"]
-    if not full and len(text) > _CHARACTERS:
-        half = _CHARACTERS // 2
-        text = f"{text[:half]} […] {text[-half:]}"
     typer.secho(f"\nsegment {described['segment']}, columns [{first:,}, {last:,})", bold=True)
     typer.echo(
         f"  dataset  {described['dataset']}\n"
         f"  document {described['document']:,}, its tokens [{start:,}, {stop:,}) "
         f"of {described['document_length']:,}\n"
         f"  shard    {described['shard']}, tokens [{shard_start:,}, {shard_stop:,})\n"
-        f"  source   {origin}\n" + "".join(f"  │ {line}\n" for line in text.splitlines()),
+        f"  source   {origin}\n{_quoted(described['text'], full=full)}",
         nl=False,
     )
+    if "loss_text" in described:
+        typer.echo(
+            f"  loss     on {described['loss_tokens']:,} of {stop - start:,} tokens\n"
+            f"{_quoted(described['loss_text'], full=full)}",
+            nl=False,
+        )
+
+
+def _quoted(text: str, *, full: bool) -> str:
+    if not full and len(text) > _CHARACTERS:
+        half = _CHARACTERS // 2
+        text = f"{text[:half]} […] {text[-half:]}"
+    return "".join(f"  │ {line}\n" for line in text.splitlines())

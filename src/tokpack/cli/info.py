@@ -36,6 +36,7 @@ def info(
         f"fingerprint {tokenizer.fingerprint[:16]}…\n"
         f"format     {manifest.format.name}, {manifest.dtype} little-endian"
         f"{''.join(f', {name}={value}' for name, value in manifest.format.options.items())}\n"
+        f"columns    {', '.join(['tokens', *manifest.columns])}\n"
         f"settings   {', '.join(f'{name}={value}' for name, value in settings.items())}\n"
         f"sources    {len(manifest.sources):,}, "
         f"{format_bytes(sum(source.size_bytes for source in manifest.sources))}: "

@@ -58,7 +58,10 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """One file of tokens. ``offsets`` names the document boundaries of formats that do not hold them."""
+    """One file of tokens, and what its format does not hold in files beside it.
+
+    ``offsets`` are the document boundaries, ``columns`` the further per-token arrays by name.
+    """
 
     file: FileInfo
     documents: Count
@@ -66,11 +69,13 @@ class Shard:
     min_id: Count | None  # None where the shard holds no tokens
     max_id: Count | None
     offsets: FileInfo | None = None
+    columns: dict[str, FileInfo] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[FileInfo, ...]:
         """The shard's file or files."""
-        return (self.file,) if self.offsets is None else (self.file, self.offsets)
+        offsets = () if self.offsets is None else (self.offsets,)
+        return (self.file, *offsets, *self.columns.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from tokpack.batches import TextBatch, TokenBatch
 from tokpack.dataset.digest import LogicalDigest
 from tokpack.dataset.manifest import FileInfo, Shard, Split
 from tokpack.dataset.publish import HashingFile, publish
-from tokpack.protocols import FormatWriter, IndexWriter
+from tokpack.dtypes import COLUMN_DTYPES
+from tokpack.npy_file import NpyArrayWriter
+from tokpack.protocols import FormatWriter
 from tokpack.specs import FormatSpec, load
 
 __all__ = ["ShardLayout", "SplitWriter", "documents"]
@@ -39,34 +41,54 @@ class ShardLayout:
         return f"{split}-{index:05d}{self.format.suffix}" if self.numbered else f"{split}{self.format.suffix}"
 
 
+class _Beside(NamedTuple):
+    """A file beside the shard's own."""
+
+    name: str
+    file: HashingFile
+    writer: Any
+
+
 class _OpenShard:
-    """One shard while it is written."""
+    """One shard while it is written, with the files beside it: boundaries and columns it does not hold."""
 
     def __init__(self, layout: ShardLayout, name: str) -> None:
         self._layout = layout
         self._name = name
+        self._stem = name.removesuffix(layout.format.suffix)
         self.documents = self.tokens = 0
         self._low: int | None = None
         self._high: int | None = None
         # Files are published when the stack closes well, and removed when it closes on an error.
         self._stack = ExitStack()
         self._file = self._stack.enter_context(publish(layout.folder / name))
+        inside = tuple(column for column in layout.columns if column in layout.format.columns)
         self._writer: FormatWriter = load(layout.format.writer)(
-            self._file.as_binary(), layout.dtype, layout.columns, layout.options
+            self._file.as_binary(), layout.dtype, inside, layout.options
         )
-        self._index: IndexWriter | None = None
-        self._index_file: HashingFile | None = None
+        self._index: _Beside | None = None
         if not layout.format.holds_documents:
-            self._index_name = name.removesuffix(layout.format.suffix) + layout.format.index_suffix
-            self._index_file = self._stack.enter_context(publish(layout.folder / self._index_name))
-            self._index = load(layout.format.index_writer)(self._index_file.as_binary(), layout.dtype)
+            open_index = load(layout.format.index_writer)
+            self._index = self._beside(layout.format.index_suffix, open_index, layout.dtype)
+        self._columns = {
+            column: self._beside(f".{column}.npy", NpyArrayWriter, COLUMN_DTYPES[column])
+            for column in layout.columns
+            if column not in inside
+        }
+
+    def _beside(self, suffix: str, open_writer: Callable[..., Any], dtype: np.dtype[Any]) -> _Beside:
+        name = self._stem + suffix
+        file = self._stack.enter_context(publish(self._layout.folder / name))
+        return _Beside(name, file, open_writer(file.as_binary(), dtype))
 
     def write(self, batch: TokenBatch) -> None:
         if (texts := self._layout.texts) is not None:
             batch = replace(batch, texts=texts(batch))
         self._writer.write(batch)
         if self._index is not None:
-            self._index.write(batch.lengths)
+            self._index.writer.write(batch.lengths)
+        for name, column in self._columns.items():
+            column.writer.write(batch.columns[name])
         if len(batch.tokens):
             low, high = int(batch.tokens.min()), int(batch.tokens.max())
             self._low = low if self._low is None else min(low, self._low)
@@ -76,11 +98,9 @@ class _OpenShard:
 
     def publish(self) -> Shard:
         self._writer.close()
-        offsets: FileInfo | None = None
-        if self._index is not None and self._index_file is not None:
-            self._index.close()
-            offsets = self._index_file.info(self._index_name)
         file = self._file.info(self._name)
+        offsets = None if self._index is None else _finish(self._index)
+        columns = {name: _finish(column) for name, column in self._columns.items()}
         self._stack.close()
         return Shard(
             file=file,
@@ -89,10 +109,16 @@ class _OpenShard:
             min_id=self._low,
             max_id=self._high,
             offsets=offsets,
+            columns=columns,
         )
 
     def abandon(self, error: BaseException) -> None:
         self._stack.__exit__(type(error), error, error.__traceback__)
+
+
+def _finish(beside: _Beside) -> FileInfo:
+    beside.writer.close()
+    return beside.file.info(beside.name)
 
 
 class SplitWriter:

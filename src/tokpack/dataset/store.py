@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokpack.batches import TokenBatch, iter_ranges
+from tokpack.dataset.axis import ArrayColumn, Axis, Windows, open_columns, starts_from_sizes
 from tokpack.dataset.digest import LogicalDigest
-from tokpack.dataset.manifest import MANIFEST_NAME, FileInfo, Manifest, Shard, read_manifest
-from tokpack.dtypes import DTYPES, TokenArray
+from tokpack.dataset.manifest import MANIFEST_NAME, FileInfo, Manifest, Shard, Split, read_manifest
+from tokpack.dtypes import COLUMN_DTYPES, DTYPES, MASKS, TokenArray
 from tokpack.errors import DamagedError, StorageError, UsageError
 from tokpack.plugins import Plugins, discover
-from tokpack.protocols import FormatReader, Tokenizer, TokenizerOptions
+from tokpack.protocols import FormatReader, TokenColumn, Tokenizer, TokenizerOptions
 from tokpack.references import Reference
 from tokpack.specs import FormatSpec, load
 from tokpack.urls import is_url
@@ -28,7 +29,8 @@ __all__ = ["ArrayStore", "Dataset", "ShardStore", "open_dataset"]
 class ArrayStore:
     """A `TokenStore` over arrays in memory: for tests, raw files and texts that need no dataset on disk.
 
-    ``tokens`` is uint16 or uint32; ``offsets`` (int64, documents + 1) default to one document.
+    ``tokens`` is uint16 or uint32; ``offsets`` (int64, documents + 1) default to one document; ``loss_mask``
+    (uint8, one per token) is 1 where the loss counts a token as a label.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class ArrayStore:
         tokens: TokenArray,
         offsets: NDArray[np.int64] | None = None,
         *,
+        loss_mask: NDArray[np.uint8] | None = None,
         vocab_size: int,
         tokenizer_fingerprint: str = "",
     ) -> None:
         self._tokens = tokens
-        self._windows = _Windows(tokens)
+        self._windows = Windows(tokens)
+        self.loss_mask = None if loss_mask is None else ArrayColumn(loss_mask)
         self.offsets = np.array([0, len(tokens)], dtype=np.int64) if offsets is None else offsets
         self.vocab_size = vocab_size
         self.tokenizer_fingerprint = tokenizer_fingerprint
@@ -59,8 +63,9 @@ class ArrayStore:
     @cached_property
     def fingerprint(self) -> str:
         """Logical digest of documents and tokens."""
-        digest = LogicalDigest(self.vocab_size)
-        digest.update(TokenBatch(self._tokens, self.offsets))
+        columns = {} if self.loss_mask is None else {"loss_mask": self.loss_mask.read(0, len(self))}
+        digest = LogicalDigest(self.vocab_size, columns)
+        digest.update(TokenBatch(self._tokens, self.offsets, columns))
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -75,37 +80,6 @@ class ArrayStore:
         self._windows.gather(starts, out)
 
 
-class _Windows:
-    """Windows of one contiguous array, copied at the speed of memcpy.
-
-    Each window is one opaque item of an overlapping view, so NumPy's index copies it with one memcpy, and
-    checks that it ends inside. The view is kept, since at 20 us per batch every call into NumPy counts.
-    """
-
-    def __init__(self, tokens: TokenArray) -> None:
-        self._tokens = tokens
-        self._kept: tuple[int, np.dtype[Any], NDArray[Any]] = (0, tokens.dtype, tokens)
-
-    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
-        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
-        length, window, windows = self._kept
-        if length != out.shape[1]:
-            length, window, windows = self._kept = self._view(out.shape[1])
-        if len(starts) and np.minimum.reduce(starts) < 0:
-            raise IndexError(f"a window starts at {starts.min():,}, before the first token")
-        out.view(window)[:, 0] = windows[starts]
-
-    def _view(self, length: int) -> tuple[int, np.dtype[Any], NDArray[Any]]:
-        item_bytes = self._tokens.itemsize
-        window = np.dtype((np.void, length * item_bytes))
-        count = max(len(self._tokens) - length + 1, 0)
-        return length, window, np.ndarray((count,), window, self._tokens, strides=(item_bytes,))
-
-
-class _Gathers(Protocol):
-    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None: ...
-
-
 class ShardStore:
     """A `TokenStore` over the shards of one split. Shards are opened on first use."""
 
@@ -113,16 +87,18 @@ class ShardStore:
         split = dataset.manifest.splits[name]
         self.dataset = dataset
         self._shards = split.shards
-        self._starts = _starts([shard.tokens for shard in split.shards])
-        self._documents = _starts([shard.documents for shard in split.shards])
+        self._starts = starts_from_sizes([shard.tokens for shard in split.shards])
+        self._documents = starts_from_sizes([shard.documents for shard in split.shards])
         if (self._starts[-1], self._documents[-1]) != (split.tokens, split.documents):
             raise DamagedError(
                 f"{dataset.path / MANIFEST_NAME}: the shards of {name} hold {self._starts[-1]:,} tokens in "
                 f"{self._documents[-1]:,} documents, the split {split.tokens:,} in {split.documents:,}; "
                 "restore it from a copy or encode again"
             )
+        _check_files(dataset, split)
         self._readers: list[FormatReader | None] = [None] * len(split.shards)
-        self._windows: list[_Gathers | None] = [None] * len(split.shards)
+        self._columns: list[Mapping[str, TokenColumn] | None] = [None] * len(split.shards)
+        self._tokens = Axis(self._starts, DTYPES[dataset.manifest.dtype], self.reader)
         self.name = name
         self.fingerprint = split.digest
 
@@ -208,24 +184,11 @@ class ShardStore:
 
     def read(self, start: int, stop: int) -> TokenArray:
         """Return tokens [start, stop): a view inside one memory-mapped shard, a copy across shards."""
-        if not 0 <= start <= stop <= len(self):
-            raise IndexError(f"tokens [{start:,}, {stop:,}) reach outside of the {len(self):,} stored")
-        index = bisect_right(self._starts, start) - 1
-        if start < stop <= self._starts[index + 1]:
-            first = self._starts[index]
-            return self.reader(index).read(start - first, stop - first)
-        parts = list(self._parts(start, stop))
-        joined: TokenArray = np.concatenate([np.empty(0, self.dtype), *parts])
-        return joined
+        return self._tokens.read(start, stop)
 
-    def _parts(self, start: int, stop: int) -> Iterator[TokenArray]:
-        index = bisect_right(self._starts, start) - 1
-        while start < stop:
-            first, end = self._starts[index], min(stop, self._starts[index + 1])
-            if start < end:
-                yield self.reader(index).read(start - first, end - first)
-                start = end
-            index += 1
+    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
+        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
+        self._tokens.gather(starts, out)
 
     def tokens(self, start: int = 0, stop: int | None = None) -> TokenArray:
         """Return tokens [start, stop) of the split; to the end by default."""
@@ -247,68 +210,67 @@ class ShardStore:
         start, stop = self.shard_offsets(shard)[local : local + 2].tolist()
         return self.reader(shard).read(start, stop)
 
-    def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Return values [start, stop) of a further per-token column, such as ``loss_mask``."""
+    @cached_property
+    def loss_mask(self) -> TokenColumn | None:
+        """1 where the loss counts a token as a label, 0 where a model only reads it; None: all count.
+
+        That is the column ``loss_mask`` of chat data, or the ``attention_mask`` of padded documents.
+        """
+        names = [name for name in MASKS if name in self.dataset.manifest.columns]
+        return self.column(names[0]) if names else None
+
+    def column(self, name: str) -> TokenColumn:
+        """Return a further per-token column, such as ``loss_mask``. Raises UsageError if there is none."""
         if name not in self.dataset.manifest.columns:
             raise UsageError(
                 f"{self.dataset.path} holds no column {name!r}; "
                 f"it holds: {', '.join(self.dataset.manifest.columns) or 'tokens only'}"
             )
-        parts = []
-        for index, (first, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
-            low, high = max(start, first), min(stop, end)
-            if low < high:
-                parts.append(self.reader(index).column(name, low - first, high - first))  # type: ignore[attr-defined]
-        return np.concatenate(parts) if parts else np.empty(0, np.uint8)
+        return Axis(self._starts, COLUMN_DTYPES[name], partial(self._shard_column, name))
+
+    def _shard_column(self, name: str, index: int) -> TokenColumn:
+        return self.shard_columns(index)[name]
+
+    def shard_columns(self, index: int) -> Mapping[str, TokenColumn]:
+        """Open the further columns of shard ``index``."""
+        if (columns := self._columns[index]) is None:
+            names, locate = self.dataset.manifest.columns, self.dataset.check_file
+            columns = open_columns(self.reader(index), self._shards[index], names, locate)
+            self._columns[index] = columns
+        return columns
 
     def batches(self, tokens: int = 1 << 20) -> Iterator[TokenBatch]:
         """Yield all documents in order, in batches of about ``tokens`` tokens, with their columns."""
         for index in range(len(self._shards)):
-            reader = self.reader(index)
-            yield from shard_batches(reader, self.shard_offsets(index), self.dataset.manifest.columns, tokens)
+            reader, offsets = self.reader(index), self.shard_offsets(index)
+            yield from shard_batches(reader, offsets, self.shard_columns(index), tokens)
 
-    def gather(self, starts: NDArray[np.int64], out: TokenArray) -> None:
-        """Fill ``out`` (rows, length) with tokens [starts[i], starts[i] + length)."""
-        if len(self._shards) == 1:
-            self._gatherer(0).gather(starts, out)
-            return
-        length = out.shape[1]
-        edges = np.asarray(self._starts, dtype=np.int64)
-        shards = np.searchsorted(edges, starts, side="right") - 1
-        inside = starts + length <= edges[np.minimum(shards + 1, len(self._shards))]
-        for index in np.unique(shards[inside]).tolist():
-            rows = np.flatnonzero(inside & (shards == index))
-            part = np.empty((len(rows), length), self.dtype)
-            self._gatherer(index).gather(starts[rows] - edges[index], part)
-            out[rows] = part
-        for row in np.flatnonzero(~inside).tolist():  # the few that lie across two shards
-            out[row] = self.read(int(starts[row]), int(starts[row]) + length)
 
-    def _gatherer(self, index: int) -> _Gathers:
-        """Return what copies windows out of a shard; a reader of several arrays has a way of its own."""
-        if (windows := self._windows[index]) is None:
-            reader = self.reader(index)
-            own = hasattr(reader, "gather")
-            windows = cast(_Gathers, reader) if own else _Windows(reader.read(0, len(reader)))
-            self._windows[index] = windows
-        return windows
+def _check_files(dataset: Dataset, split: Split) -> None:
+    """Refuse a manifest that names other files for a shard than its format has."""
+    columns = set(dataset.manifest.columns)
+    if unknown := sorted(columns - COLUMN_DTYPES.keys()):
+        raise DamagedError(f"{dataset.path / MANIFEST_NAME}: unknown column {unknown[0]!r}; upgrade tokpack")
+    beside = columns - set(dataset.format.columns)
+    for shard in split.shards:
+        if (shard.offsets is None) != dataset.format.holds_documents or set(shard.columns) != beside:
+            raise DamagedError(
+                f"{dataset.path / MANIFEST_NAME}: the files of {shard.file.name} are not those of a shard of "
+                f"{dataset.format.name}; restore it from a copy or encode again"
+            )
 
 
 def shard_batches(
-    reader: FormatReader, offsets: NDArray[np.int64], columns: Sequence[str], tokens: int = 1 << 20
+    reader: FormatReader,
+    offsets: NDArray[np.int64],
+    columns: Mapping[str, TokenColumn],
+    tokens: int = 1 << 20,
 ) -> Iterator[TokenBatch]:
     """Yield the documents of one shard in order, in batches of about ``tokens`` tokens."""
     for first, last in iter_ranges(offsets, tokens):
         start, stop = int(offsets[first]), int(offsets[last])
-        values = {name: reader.column(name, start, stop) for name in columns}  # type: ignore[attr-defined]
+        values = {name: column.read(start, stop) for name, column in columns.items()}
         yield TokenBatch(reader.read(start, stop), offsets[first : last + 1] - start, values)
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    starts = [0]
-    for size in sizes:
-        starts.append(starts[-1] + size)
-    return starts
 
 
 class Dataset(Mapping[str, ShardStore]):

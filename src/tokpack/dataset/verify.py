@@ -212,6 +212,7 @@ def _check_shards(search: Search, spans: Mapping[str, Span]) -> None:
                 if (np.diff(store.shard_offsets(index)) < 0).any():
                     search.add(shard.file.name, "document boundaries go backwards")
                 reader = store.reader(index)  # which counts the tokens
+                store.shard_columns(index)  # which counts their values
                 span = spans.get(shard.file.name) or _span(reader)
             except DamagedError as error:
                 search.add(shard.file.name, str(error))

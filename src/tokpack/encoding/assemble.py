@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tokpack.dataset.manifest import Shard, Split
+from tokpack.dataset.axis import open_columns
+from tokpack.dataset.manifest import FileInfo, Shard, Split
 from tokpack.dataset.shards import ShardLayout, SplitWriter, documents
 from tokpack.dataset.store import shard_batches
 from tokpack.encoding.journal import Journal, ShardRecord
@@ -45,17 +46,19 @@ class Assembler:
     def _replay(self, record: ShardRecord) -> None:
         """Take a shard published before an interruption into account: read it, write nothing."""
         writer = self._writer(record.split)
-        reader: FormatReader = load(self._layout.format.reader)(
-            self._layout.folder / record.shard.file.name, self._layout.dtype
-        )
+        shard, layout = record.shard, self._layout
+
+        def locate(info: FileInfo) -> Path:
+            return layout.folder / info.name
+
+        reader: FormatReader = load(layout.format.reader)(locate(shard.file), layout.dtype)
         offsets: NDArray[np.int64] = (
             reader.offsets  # type: ignore[attr-defined]
-            if record.shard.offsets is None
-            else load(self._layout.format.index_reader)(
-                self._layout.folder / record.shard.offsets.name, self._layout.dtype
-            )
+            if shard.offsets is None
+            else load(layout.format.index_reader)(locate(shard.offsets), layout.dtype)
         )
-        for batch in shard_batches(reader, offsets, self._layout.columns):
+        columns = open_columns(reader, shard, layout.columns, locate)
+        for batch in shard_batches(reader, offsets, columns):
             writer.count(batch)
         writer.shards.append(record.shard)
         self._resume_at[record.split] = (record.next_unit, record.next_document)

@@ -90,11 +90,6 @@ def _layout(source: Dataset, spec: FormatSpec, options: ConvertOptions) -> Shard
             raise UsageError(
                 f"format {spec.name!r} has no option {name!r}; it has: {', '.join(spec.options) or 'none'}"
             )
-    if lost := [name for name in manifest.columns if name not in spec.columns]:
-        raise UsageError(
-            f"{source.path} holds {', '.join(lost)} beside its tokens, which {spec.name} cannot store; "
-            "choose a format that can: parquet, arrow or jsonl"
-        )
     if options.with_text and not spec.holds_text:
         raise UsageError(f"{spec.name} stores no text; --with-text is for jsonl, jsonl-gz and jsonl-zst")
     vocab_size = manifest.tokenizer.vocab_size

@@ -88,7 +88,6 @@ def prepare(
     """
     spec = plugins.formats[options.format]
     _check_format_options(spec, options.format_options)
-    _check_columns(spec, options.columns, plugins)
     if options.with_text and not spec.holds_text:
         raise UsageError(f"{spec.name} stores no text; --with-text is for jsonl, jsonl-gz and jsonl-zst")
     tokenizer = open_tokenizer(
@@ -183,16 +182,6 @@ def _check_records(kinds: Iterable[str], options: EncodeOptions, plugins: Plugin
             able = [spec.name for spec in plugins.sources.values() if spec.records]
             raise UsageError(
                 f"{kind} input has no fields for conversations or pairs; give one of: {', '.join(able)}"
-            )
-
-
-def _check_columns(spec: FormatSpec, columns: Sequence[str], plugins: Plugins) -> None:
-    for name in columns:
-        if name not in spec.columns:
-            able = [other.name for other in plugins.formats.values() if name in other.columns]
-            raise UsageError(
-                f"format {spec.name!r} holds no {name} beside the tokens; choose --format "
-                f"{' or '.join(able) or 'parquet (pip install tokpack-parquet)'}"
             )
 
 

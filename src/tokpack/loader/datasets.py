@@ -20,6 +20,7 @@ from tokpack.errors import MismatchError
 from tokpack.loader.device import to_tensors
 from tokpack.loader.loader import open_loader
 from tokpack.protocols import Sampler
+from tokpack.samplers import empty_batch
 
 __all__ = ["RowDataset", "Rows", "StepDataset", "as_tensors", "collate_rows"]
 
@@ -105,7 +106,7 @@ class RowDataset(Dataset[dict[str, Tensor]]):
         if rows.min() < 0 or rows.max() >= self._rows:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of a dataset of {self._rows:,} rows")
         sampler = self.sampler
-        batch = Batch.empty(len(rows), sampler.seq_len, sampler.dtype, segmented=sampler.segmented)
+        batch = empty_batch(sampler, len(rows))
         sampler.fill(rows + self.epoch * self._rows, batch)
         return Rows(as_tensors(batch, shift=self.shift))
 

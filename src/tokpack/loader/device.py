@@ -17,6 +17,7 @@ from tokpack.batches import IGNORED_LABEL, Batch
 from tokpack.loader.loader import Loader, Slot
 from tokpack.loader.share import Share
 from tokpack.protocols import Sampler
+from tokpack.samplers import empty_batch
 
 __all__ = ["TensorBatch", "open_device_loader", "to_tensors"]
 
@@ -24,10 +25,10 @@ __all__ = ["TensorBatch", "open_device_loader", "to_tensors"]
 class TensorBatch(NamedTuple):
     """What a model takes, on its device.
 
-    The last four fields are there only where rows have segments. Segments count from 1 in each row, 0 is
-    padding; positions restart in each segment. ``cu_seqlens`` are the bounds of all segments in the
-    flattened inputs, repeated at the end up to a power of two of entries, so that few shapes occur;
-    ``max_seqlen`` is the length of the longest.
+    Labels that a loss mask leaves out are -100 already. The last four fields are there only where rows have
+    segments. Segments count from 1 in each row, 0 is padding; positions restart in each segment.
+    ``cu_seqlens`` are the bounds of all segments in the flattened inputs, repeated at the end up to a power
+    of two of entries, so that few shapes occur; ``max_seqlen`` is the length of the longest.
     """
 
     input_ids: Tensor  # int64 (rows, seq_len)
@@ -85,7 +86,7 @@ class _CopiedSlot:
     """A slot in ordinary memory, for the CPU and for devices without pinned memory."""
 
     def __init__(self, rows: int, sampler: Sampler, device: torch.device) -> None:
-        self.batch = Batch.empty(rows, sampler.seq_len, sampler.dtype, segmented=sampler.segmented)
+        self.batch = empty_batch(sampler, rows)
         self._device = device
         self._tensors: TensorBatch | None = None
 
@@ -112,13 +113,16 @@ class _PinnedSlot:
         # torch computes little with unsigned integers, so the bits travel under the signed name.
         signed = torch.int16 if sampler.dtype.itemsize == 2 else torch.int32
         self._tokens = torch.empty(shape, dtype=signed, pin_memory=True)
-        self._segment_ids = self._bounds = None
+        self._segment_ids = self._bounds = self._mask = None
+        if sampler.masked:
+            self._mask = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         if sampler.segmented:
             self._segment_ids = torch.empty(shape, dtype=torch.int16, pin_memory=True)
             self._bounds = torch.empty(2 * rows * sampler.seq_len, dtype=torch.int32, pin_memory=True)
         self.batch = Batch(
             self._tokens.numpy().view(sampler.dtype),
             None if self._segment_ids is None else self._segment_ids.numpy().view(np.uint16),
+            None if self._mask is None else self._mask.numpy(),
         )
         self._bound_count = self._max_seqlen = 0
 
@@ -138,15 +142,15 @@ class _PinnedSlot:
         """Copy to the device and widen there; the host does not wait for either."""
         with torch.cuda.device(self._device):
             tokens = self._tokens.to(self._device, non_blocking=True)
-            segments = bounds = None
+            segments = bounds = mask = None
+            if self._mask is not None:
+                mask = self._mask.to(self._device, non_blocking=True)
             if self._segment_ids is not None and self._bounds is not None:
                 segments = self._segment_ids.to(self._device, non_blocking=True)
                 bounds = self._bounds[: self._bound_count].to(self._device, non_blocking=True)
             self._copied.record(torch.cuda.current_stream(self._device))
-        wide = _widened(tokens)
-        if segments is None:
-            return TensorBatch(wide[:, :-1].contiguous(), wide[:, 1:].contiguous())
-        return _with_segments(wide, _widened(segments), bounds, self._max_seqlen)
+        wide = None if segments is None else _widened(segments)
+        return _derived(_widened(tokens), wide, mask, bounds, self._max_seqlen)
 
 
 def _widened(values: Tensor) -> Tensor:
@@ -155,14 +159,21 @@ def _widened(values: Tensor) -> Tensor:
     return values.to(torch.int64) & mask
 
 
-def _with_segments(tokens: Tensor, segments: Tensor, bounds: Tensor | None, max_seqlen: int) -> TensorBatch:
+def _derived(
+    tokens: Tensor, segments: Tensor | None, mask: Tensor | None, bounds: Tensor | None, max_seqlen: int
+) -> TensorBatch:
+    """Derive on the device what `Batch` derives on the host, from (rows, seq_len + 1) of each."""
+    input_ids, labels = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    if mask is not None:
+        labels = labels.masked_fill(mask[:, 1:] == 0, IGNORED_LABEL)
+    if segments is None:
+        return TensorBatch(input_ids, labels)
     here, after = segments[:, :-1], segments[:, 1:]
-    labels = tokens[:, 1:].masked_fill((here != after) | (here == 0), IGNORED_LABEL)
+    labels = labels.masked_fill((here != after) | (here == 0), IGNORED_LABEL)
     columns = torch.arange(here.shape[1], device=tokens.device).expand_as(here)
     begins = torch.ones_like(here, dtype=torch.bool)
     begins[:, 1:] = here[:, 1:] != here[:, :-1]
     positions = columns - torch.where(begins, columns, 0).cummax(dim=1).values
-    input_ids = tokens[:, :-1].contiguous()
     return TensorBatch(input_ids, labels, here.to(torch.int32), positions, bounds, max_seqlen)
 
 

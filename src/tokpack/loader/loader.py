@@ -14,6 +14,7 @@ from tokpack.errors import DamagedError, MismatchError, UsageError
 from tokpack.loader.prefetch import Prefetcher
 from tokpack.loader.share import Share
 from tokpack.protocols import Sampler
+from tokpack.samplers import empty_batch
 
 __all__ = ["HostSlot", "Loader", "Slot", "open_loader"]
 
@@ -50,7 +51,7 @@ class HostSlot:
     """A slot in ordinary memory, handed out as it is: the batch holds until the next one is asked for."""
 
     def __init__(self, rows: int, sampler: Sampler) -> None:
-        self.batch = Batch.empty(rows, sampler.seq_len, sampler.dtype, segmented=sampler.segmented)
+        self.batch = empty_batch(sampler, rows)
 
     def wait(self) -> None:
         """Nothing reads the memory once the consumer has asked for the next batch."""

@@ -21,7 +21,7 @@ from tokpack.dataset.store import Dataset, ShardStore
 from tokpack.encoding.workspace import open_workspace
 from tokpack.errors import DamagedError, MismatchError
 from tokpack.packed_rows.files import Block, Layout, RowFormat, row_format
-from tokpack.protocols import TokenStore
+from tokpack.protocols import TokenColumn, TokenStore
 from tokpack.samplers.packed import Packed, check_packable
 from tokpack.samplers.packing import STRATEGIES, LongDocuments, PackingLedger, Strategy, plan_rows
 
@@ -177,6 +177,7 @@ def _layout(sampler: Packed, further: list[str], form: RowFormat) -> Layout:
 def _blocks(
     sampler: Packed, store: ShardStore, further: list[str], layout: Layout, pad_id: int
 ) -> Iterator[Block]:
+    columns = {name: store.column(name) for name in further}
     for first in range(0, layout.rows, layout.block_rows):
         rows = np.arange(first, min(first + layout.block_rows, layout.rows))
         batch = Batch.empty(len(rows), sampler.seq_len, sampler.dtype, segmented=True)
@@ -190,17 +191,17 @@ def _blocks(
             "segment_ids": segment_ids,
             "position_ids": np.where(padding, 0, batch.position_ids()),
         }
-        for name in further:
+        for name, column in columns.items():
             block[name] = np.zeros(padding.shape, np.uint8)
             block[name][~padding] = np.concatenate(
-                [_column_of_row(store, name, sampler, row) for row in rows.tolist()]
+                [_column_of_row(column, sampler, row) for row in rows.tolist()]
             )
         yield block
 
 
-def _column_of_row(store: ShardStore, name: str, sampler: Packed, row: int) -> NDArray[Any]:
+def _column_of_row(column: TokenColumn, sampler: Packed, row: int) -> NDArray[Any]:
     """Return a column's values for the tokens that a row shows, without the one that may follow them."""
-    parts = [store.column(name, span.start, span.stop) for span in sampler.trace(row)]
+    parts = [column.read(span.start, span.stop) for span in sampler.trace(row)]
     return np.concatenate(parts)[: sampler.seq_len]
 
 

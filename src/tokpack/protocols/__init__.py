@@ -7,7 +7,7 @@ from tokpack.protocols.executors import Executor
 from tokpack.protocols.formats import FormatReader, FormatWriter, IndexWriter
 from tokpack.protocols.samplers import Sampler, SamplerOptions, Span
 from tokpack.protocols.sources import OnError, Problem, Slice, Source, SourceBatch, SourceOptions, TextSplit
-from tokpack.protocols.store import TokenStore
+from tokpack.protocols.store import TokenColumn, TokenStore
 from tokpack.protocols.tokenizers import (
     ChatTokenizer,
     Engine,
@@ -46,6 +46,7 @@ __all__ = [
     "TemplateTokenizer",
     "TextSplit",
     "TiktokenModel",
+    "TokenColumn",
     "TokenStore",
     "Tokenizer",
     "TokenizerJson",

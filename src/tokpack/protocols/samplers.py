@@ -68,6 +68,11 @@ class Sampler(Protocol):
         ...
 
     @property
+    def masked(self) -> bool:
+        """Whether `fill` writes ``loss_mask`` too: wherever a store has one, since rows must obey it."""
+        ...
+
+    @property
     def identity(self) -> Mapping[str, str | int]:
         """Everything that decides the rows, by name; two samplers with equal identity give equal rows.
 

@@ -10,6 +10,18 @@ from numpy.typing import NDArray
 from tokpack.dtypes import TokenArray
 
 
+class TokenColumn(Protocol):
+    """One value per token of a split, on the axis of its tokens. Safe from several threads."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the values of tokens [start, stop)."""
+        ...
+
+    def gather(self, starts: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Fill ``out`` (rows, length), of the column's dtype, with values [starts[i], starts[i] + length)."""
+        ...
+
+
 class TokenStore(Protocol):
     """One split of a dataset as one axis of tokens, whatever its shards. Safe from several threads.
 
@@ -49,6 +61,11 @@ class TokenStore(Protocol):
     @property
     def memory_mapped(self) -> bool:
         """Whether `read` and `gather` reach any position at the cost of its own pages."""
+        ...
+
+    @property
+    def loss_mask(self) -> TokenColumn | None:
+        """1 where the loss counts a token as a label, 0 where it is only read (uint8); None: all count."""
         ...
 
     def __len__(self) -> int:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tokpack.batches import Batch
 from tokpack.errors import UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import Sampler, SamplerOptions, TokenStore
 from tokpack.samplers.epochs import epochs_at
 from tokpack.specs import load
 
-__all__ = ["epochs_at", "open_sampler"]
+__all__ = ["empty_batch", "epochs_at", "open_sampler"]
+
+
+def empty_batch(sampler: Sampler, rows: int) -> Batch:
+    """Return an uninitialised batch with everything that ``sampler`` fills."""
+    return Batch.empty(
+        rows, sampler.seq_len, sampler.dtype, segmented=sampler.segmented, masked=sampler.masked
+    )
 
 
 def open_sampler(

@@ -17,7 +17,7 @@ from tokpack.batches import Batch
 from tokpack.errors import MismatchError, UsageError
 from tokpack.plugins import Plugins
 from tokpack.protocols import Sampler, SamplerOptions, Span, TokenStore
-from tokpack.samplers import open_sampler
+from tokpack.samplers import empty_batch, open_sampler
 from tokpack.samplers.epochs import epochs_at
 
 __all__ = ["MAX_PERIOD", "Mixture", "check_tokenizers", "open_mixture", "schedule", "whole_shares"]
@@ -58,6 +58,7 @@ class Mixture:
         self.vocab_size = first.vocab_size
         self.memory_mapped = all(part.memory_mapped for part in self._parts)
         self.segmented = any(part.segmented for part in self._parts)
+        self.masked = any(part.masked for part in self._parts)
         counts = [self.shares[name] for name in self.samplers]
         self._counts = np.array(counts, np.int64)
         self._period = sum(counts)
@@ -120,12 +121,15 @@ class Mixture:
         for part in np.unique(parts).tolist():
             here = np.flatnonzero(parts == part)
             sampler = self._parts[part]
-            rows_of_part = Batch.empty(len(here), self.seq_len, self.dtype, segmented=sampler.segmented)
+            rows_of_part = empty_batch(sampler, len(here))
             sampler.fill(numbers[here], rows_of_part)
             out.tokens[here] = rows_of_part.tokens
             if out.segment_ids is not None:
                 segments = rows_of_part.segment_ids
                 out.segment_ids[here] = 1 if segments is None else segments
+            if out.loss_mask is not None:
+                mask = rows_of_part.loss_mask
+                out.loss_mask[here] = 1 if mask is None else mask
 
     def trace(self, row: int) -> tuple[Span, ...]:
         """Return where the tokens of one row come from."""

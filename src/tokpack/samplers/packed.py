@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import Batch
 from tokpack.errors import UsageError
-from tokpack.protocols import SamplerOptions, Span, TokenStore
+from tokpack.protocols import SamplerOptions, Span, TokenColumn, TokenStore
 from tokpack.samplers.options import read_choice, read_flag
 from tokpack.samplers.packing import LongDocuments, PackingPlan, Strategy, plan_rows
 from tokpack.samplers.permutation import ORDER_VERSION, EpochOrder
@@ -117,6 +117,8 @@ class Packed:
         self._store = store
         self.dtype: np.dtype[Any] = store.dtype
         self.vocab_size, self.memory_mapped = store.vocab_size, store.memory_mapped
+        self._loss_mask = store.loss_mask
+        self.masked = self._loss_mask is not None
         self._order = EpochOrder(len(self.plan), seed=seed, stream="packed/order", shuffle=shuffle)
         self.seq_len = seq_len
         self.shuffle = shuffle
@@ -141,10 +143,9 @@ class Packed:
         return self._order.rows_before(epoch)
 
     def fill(self, rows: NDArray[np.int64], out: Batch) -> None:
-        """Write the rows with these numbers; ``out`` holds segment ids too, both contiguous."""
+        """Write the rows with these numbers; all arrays of ``out``, segment ids too, are contiguous."""
         assert out.segment_ids is not None
-        assert out.tokens.flags.c_contiguous  # else reshape copies
-        assert out.segment_ids.flags.c_contiguous
+        assert out.segment_ids.flags.c_contiguous  # else reshape copies
         items = self._order.items(rows)
         pieces, lengths, begins, padding = self._layout(items)
         starts = self.plan.starts.take(pieces, mode="clip")
@@ -155,14 +156,12 @@ class Packed:
         lengths[padding] += ~goes_on
         lengths[padding - 1] += goes_on
         out.segment_ids.reshape(-1)[...] = np.repeat(segments.astype(np.uint16), lengths)
-        blank = np.zeros(self.seq_len, self.dtype)
-        parts = [
-            self._store.read(start, stop) if segment else blank[: stop - start]
-            for segment, start, stop in zip(
-                segments.tolist(), starts.tolist(), (starts + lengths).tolist(), strict=True
-            )
-        ]
-        np.concatenate(parts, out=out.tokens.reshape(-1))
+        pieces_of_rows = list(
+            zip(segments.tolist(), starts.tolist(), (starts + lengths).tolist(), strict=True)
+        )
+        _join(self._store, pieces_of_rows, out.tokens)
+        if out.loss_mask is not None and self._loss_mask is not None:
+            _join(self._loss_mask, pieces_of_rows, out.loss_mask)
 
     def trace(self, row: int) -> tuple[Span, ...]:
         """Return the tokens of a row, segment by segment, the token after it included where there is one."""
@@ -186,3 +185,13 @@ class Packed:
         lengths = self.plan.lengths.take(pieces, mode="clip")  # the last row's padding may lie outside
         lengths[padding] = self._padding[items]
         return _Layout(pieces, lengths, begins, padding)
+
+
+def _join(column: TokenColumn, pieces: Sequence[tuple[int, int, int]], out: NDArray[Any]) -> None:
+    """Fill ``out`` (rows, length) with pieces (segment, start, stop) in order; segment 0 is zeros."""
+    assert out.flags.c_contiguous  # else reshape copies
+    blank = np.zeros(out.shape[1], out.dtype)
+    parts = [
+        column.read(start, stop) if segment else blank[: stop - start] for segment, start, stop in pieces
+    ]
+    np.concatenate(parts, out=out.reshape(-1))

@@ -82,6 +82,8 @@ class RandomBlock:
         self._store = store
         self.dtype: np.dtype[Any] = store.dtype
         self.vocab_size, self.memory_mapped = store.vocab_size, store.memory_mapped
+        self._loss_mask = store.loss_mask
+        self.masked = self._loss_mask is not None
         self.seq_len = seq_len
         self.seed = seed
         self.epoch = epoch
@@ -120,7 +122,10 @@ class RandomBlock:
 
     def fill(self, rows: NDArray[np.int64], out: Batch) -> None:
         """Write the rows with these numbers."""
-        self._store.gather(self.starts(rows), out.tokens)
+        starts = self.starts(rows)
+        self._store.gather(starts, out.tokens)
+        if out.loss_mask is not None and self._loss_mask is not None:
+            self._loss_mask.gather(starts, out.loss_mask)
 
     def trace(self, row: int) -> tuple[Span, ...]:
         """Return the window that a row shows, the token after it included."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tokpack.batches import Batch, offsets_from_lengths
 from tokpack.errors import UsageError
-from tokpack.protocols import SamplerOptions, Span, TokenStore
+from tokpack.protocols import SamplerOptions, Span, TokenColumn, TokenStore
 from tokpack.samplers.options import read_choice, read_flag, read_integer
 from tokpack.samplers.permutation import ORDER_VERSION, EpochOrder
 
@@ -58,6 +58,8 @@ class SlidingWindow:
         self._store = store
         self.dtype: np.dtype[Any] = store.dtype
         self.vocab_size, self.memory_mapped = store.vocab_size, store.memory_mapped
+        self._loss_mask = store.loss_mask
+        self.masked = self._loss_mask is not None
         self.seq_len = seq_len
         self.stride = seq_len if stride is None else stride
         self.within = within
@@ -109,22 +111,11 @@ class SlidingWindow:
     def fill(self, rows: NDArray[np.int64], out: Batch) -> None:
         """Write the rows with these numbers."""
         starts, lengths = self.spans(rows)
-        if out.segment_ids is None:
-            self._store.gather(starts, out.tokens)
-            return
-        out.segment_ids[...] = np.arange(self.seq_len + 1) < lengths[:, None]
-        full = lengths == self.seq_len + 1
-        if full.all():
-            self._store.gather(starts, out.tokens)
-            return
-        if full.any():
-            tokens = np.empty((int(full.sum()), self.seq_len + 1), self.dtype)
-            self._store.gather(starts[full], tokens)
-            out.tokens[full] = tokens
-        for row in np.flatnonzero(~full).tolist():
-            start, length = int(starts[row]), int(lengths[row])
-            out.tokens[row, :length] = self._store.read(start, start + length)
-            out.tokens[row, length:] = 0
+        if out.segment_ids is not None:
+            out.segment_ids[...] = np.arange(self.seq_len + 1) < lengths[:, None]
+        _gather(self._store, starts, lengths, out.tokens)
+        if out.loss_mask is not None and self._loss_mask is not None:
+            _gather(self._loss_mask, starts, lengths, out.loss_mask)
 
     def trace(self, row: int) -> tuple[Span, ...]:
         """Return the window that a row shows, the token after it included."""
@@ -150,3 +141,21 @@ class SlidingWindow:
             f"{has} {longest:,} tokens, but a row of seq_len {self.seq_len:,} needs {self.seq_len + 1:,}; "
             "lower seq_len, or pass drop_last=false to pad short rows"
         )
+
+
+def _gather(
+    column: TokenColumn, starts: NDArray[np.int64], lengths: NDArray[np.int64], out: NDArray[Any]
+) -> None:
+    """Fill each row of ``out`` with ``lengths[i]`` values from ``starts[i]``, and with 0 after them."""
+    full = lengths == out.shape[1]
+    if full.all():
+        column.gather(starts, out)
+        return
+    if full.any():
+        whole = np.empty((int(full.sum()), out.shape[1]), out.dtype)
+        column.gather(starts[full], whole)
+        out[full] = whole
+    for row in np.flatnonzero(~full).tolist():
+        start, length = int(starts[row]), int(lengths[row])
+        out[row, :length] = column.read(start, start + length)
+        out[row, length:] = 0

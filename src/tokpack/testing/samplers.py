@@ -17,6 +17,7 @@ from tokpack.dataset.store import ArrayStore
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
 from tokpack.protocols import Sampler, SamplerOptions, TokenStore
+from tokpack.samplers import empty_batch
 from tokpack.specs import SamplerSpec, load
 from tokpack.testing.rules import in_threads
 
@@ -79,7 +80,7 @@ class SamplerConformance:
         found, found_segments = _rows(sampler, numbers, filler=0xFFFF)
         assert found.tolist() == wanted.tolist()
         assert found_segments.tolist() == wanted_segments.tolist()
-        large = Batch.empty(len(numbers) + 2, _SEQ_LEN, sampler.dtype, segmented=sampler.segmented)
+        large = empty_batch(sampler, len(numbers) + 2)
         large.tokens[:] = 9
         sampler.fill(numbers, large[1:-1])
         assert large.tokens[1:-1].tolist() == wanted.tolist()
@@ -107,6 +108,22 @@ class SamplerConformance:
             real = row[: np.count_nonzero(row)]
             assert (real > 0).all(), "padding stands in the middle of a row"
             assert real.size == 0 or (real[0] == 1 and np.isin(np.diff(real), (0, 1)).all())
+
+    def test_claim_masked(self, spec: SamplerSpec, store: TokenStore) -> None:
+        """Rows carry the mask of a store that has one, token by token; padding is left out of the loss."""
+        assert not self.sampler(spec, store).masked
+        tokens = store.read(0, len(store))
+        counts = (tokens % 3 == 0).astype(np.uint8)
+        sampler = self.sampler(spec, ArrayStore(tokens, store.offsets, loss_mask=counts, vocab_size=2**16))
+        assert sampler.masked, "the store has a loss mask, the rows do not"
+        batch = empty_batch(sampler, sampler.rows_before(1))
+        assert batch.loss_mask is not None
+        batch.loss_mask[:] = 7
+        sampler.fill(np.arange(len(batch)), batch)
+        wanted = counts[batch.tokens]
+        if batch.segment_ids is not None:
+            wanted[batch.segment_ids == 0] = 0
+        assert batch.loss_mask.tolist() == wanted.tolist()
 
     def test_epochs_follow_each_other(self, spec: SamplerSpec, store: TokenStore) -> None:
         """Epoch 0 begins at row 0, and every epoch has rows."""
@@ -150,7 +167,7 @@ def _rows(
     sampler: Sampler, numbers: NDArray[np.int64], *, filler: int = 1
 ) -> tuple[NDArray[Any], NDArray[np.uint16]]:
     """Return tokens and segment ids of rows, both (rows, seq_len + 1); one segment where there are none."""
-    batch = Batch.empty(len(numbers), sampler.seq_len, sampler.dtype, segmented=sampler.segmented)
+    batch = empty_batch(sampler, len(numbers))
     batch.tokens[:] = filler
     if batch.segment_ids is not None:
         batch.segment_ids[:] = filler

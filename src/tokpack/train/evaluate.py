@@ -12,9 +12,10 @@ from itertools import islice
 import numpy as np
 import torch
 
-from tokpack.batches import Batch, TextBatch
+from tokpack.batches import TextBatch
 from tokpack.loader.device import to_tensors
 from tokpack.protocols import Tokenizer
+from tokpack.samplers import empty_batch
 from tokpack.train.generate import Sampling, generate
 from tokpack.train.loss import IGNORE_INDEX
 from tokpack.train.runs import Run
@@ -27,13 +28,14 @@ def evaluate(run: Run, *, should_stop: Callable[[], bool]) -> dict[str, float]:
     """Return ``validation_loss`` (nats per token), ``perplexity`` and ``bits_per_byte``; {} if stopped.
 
     The rows are the same every time and in every run, whatever its seed. Bits per byte count the bytes of
-    the text that was encoded, so that tokenizers can be compared.
+    the text that was encoded, so that tokenizers can be compared; where a mask leaves out part of the text,
+    there are none.
     """
     sampler, share = run.validation, run.loader.share
     assert sampler is not None
     each = share.batch_size * share.world_size
     batches = min(run.settings.eval.batches, max(1, sampler.rows_before(1) // each))
-    memory = Batch.empty(share.batch_size, sampler.seq_len, sampler.dtype, segmented=sampler.segmented)
+    memory = empty_batch(sampler, share.batch_size)
     total = torch.zeros((), dtype=torch.float64, device=run.compute.device)
     valid = torch.zeros((), dtype=torch.int64, device=run.compute.device)
     run.module.eval()
@@ -51,7 +53,8 @@ def evaluate(run: Run, *, should_stop: Callable[[], bool]) -> dict[str, float]:
         run.module.train()
     loss = float(run.compute.sum(total)) / max(1, int(run.compute.sum(valid)))
     found = {"validation_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-    if bytes_per_token := run.corpus.bytes_per_token(run.settings.data.validation_split):
+    bytes_per_token = run.corpus.bytes_per_token(run.settings.data.validation_split)
+    if bytes_per_token and not sampler.masked:
         found["bits_per_byte"] = loss / math.log(2) / bytes_per_token
     return found
 

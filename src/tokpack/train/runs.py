@@ -65,7 +65,9 @@ class Run:
     @property
     def fixed_valid(self) -> int:
         """Labels that count in each global batch, where that is the same for all of them; else 0."""
-        return 0 if self.sampler.segmented else self.settings.data.global_batch_size * self.sampler.seq_len
+        if self.sampler.segmented or self.sampler.masked:
+            return 0
+        return self.settings.data.global_batch_size * self.sampler.seq_len
 
     @property
     def flops_per_token(self) -> int:

@@ -25,6 +25,7 @@ class Stream:
         self.store, self.seq_len, self.seed = store, options.seq_len, options.seed
         self.dtype, self.vocab_size = store.dtype, store.vocab_size
         self.rows = len(store) // (self.seq_len + 1)
+        self.masked = store.loss_mask is not None
 
     @property
     def identity(self):
@@ -45,6 +46,8 @@ class Stream:
     def fill(self, rows, out):
         starts = self.starts(rows)
         self.store.gather(starts, out.tokens)
+        if out.loss_mask is not None:
+            self.store.loss_mask.gather(starts, out.loss_mask)
         document = np.searchsorted(self.store.offsets, starts[:, None] + np.arange(self.seq_len + 1), "right")
         out.segment_ids[:] = np.cumsum(np.diff(document, axis=1, prepend=document[:, :1] - 1) > 0, axis=1)
 
@@ -144,6 +147,25 @@ class Secretive(Stream):
 
 class MutantWritesSegmentsUnasked(Suite):
     kills, opener = "test_claim_segmented", "Secretive"
+
+
+class Deaf(Stream):
+    masked = property(lambda self: False, lambda self, value: None)
+
+
+class MutantKnowsNoMask(Suite):
+    kills, opener = "test_claim_masked", "Deaf"
+
+
+class Shift(Stream):
+    def fill(self, rows, out):
+        super().fill(rows, out)
+        if out.loss_mask is not None:  # as if it said which inputs have a label that counts
+            out.loss_mask[:, :-1] = out.loss_mask[:, 1:]
+
+
+class MutantShiftsTheMask(Suite):
+    kills, opener = "test_claim_masked", "Shift"
 
 
 class Endless(Stream):
