@@ -251,6 +251,7 @@ def test_sampled_documents_are_read_again_from_their_sources(tokpack, tmp_path: 
     tokpack("encode", "a.jsonl", "-t", "byte", "--val-fraction", "0.3", "--max-length", "12")
     done = tokpack("verify", "--sample", 500, "--source", ".")
     assert done.returncode == 0, done.stdout
+    assert "documents encoded again from .: equal" in done.stdout
     source.write_text(source.read_text().replace("number 7", "number 8"))
     done = tokpack("verify", "--sample", 500, "--source", ".")
     assert done.returncode == 5

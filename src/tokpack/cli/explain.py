@@ -90,7 +90,8 @@ def explain(
     if as_json:
         print_json({"row": number, **epochs, "pieces": pieces})
         return
-    typer.echo(f"row {number:,} of {sampler}, epoch {format_epochs(epochs)}: {len(pieces):,} pieces")
+    count = f"{len(pieces):,} piece{'s' * (len(pieces) != 1)}"
+    typer.echo(f"row {number:,} of {sampler}, epoch {format_epochs(epochs)}: {count}")
     for described in pieces:
         _print(described, full=full)
 

@@ -52,8 +52,11 @@ def verify(
         raise UsageError("--sample needs --source, the folder of the inputs that were encoded")
     begun = time.monotonic()
     report = _run(dataset, quick=quick, expect=expect, threads=threads, silent=as_json)
+    documents = sum(split.documents for split in report.manifest.splits.values())
+    compared = 0
     if source is not None and report.exit_code == 0:
-        findings = verify_sample(open_dataset(dataset), source, sample or 16)
+        compared = min(sample or 16, documents)
+        findings = verify_sample(open_dataset(dataset), source, compared)
         report = dataclasses.replace(report, findings=tuple(findings))
     if as_json:
         print_json(
@@ -62,10 +65,13 @@ def verify(
                 "root_digest": report.manifest.root_digest,
                 "findings": [dataclasses.asdict(finding) for finding in report.findings],
                 "notes": list(report.notes),
+                "documents_compared": compared,
             }
         )
     else:
         _print(dataset, report, time.monotonic() - begun, quick=quick)
+        if compared and not report.findings:
+            typer.echo(f"{format_count(compared)} documents encoded again from {source}: equal")
     raise typer.Exit(report.exit_code)
 
 
