@@ -95,6 +95,7 @@ def encode_scenario(
     shard_bytes: int | None = 100,
     unit_bytes: int = 200,
     overwrite: bool = False,
+    workers: int = 1,
 ) -> Scenario:
     options = EncodeOptions(
         tokenizer="byte",
@@ -112,7 +113,8 @@ def encode_scenario(
             encode_job([str(folder / "old.txt")], EncodeOptions(tokenizer="byte"), output=folder / OUTPUT)
 
     def act(folder: Path) -> None:
-        encode_job([str(folder / "a.jsonl")], options, output=folder / OUTPUT, overwrite=overwrite)
+        inputs, output = [str(folder / "a.jsonl")], folder / OUTPUT
+        encode_job(inputs, options, output=output, overwrite=overwrite, workers=workers)
 
     name = f"{'replace' if overwrite else 'encode'} {format_name}"
     return Scenario(name, prepare, act, replaces=overwrite)

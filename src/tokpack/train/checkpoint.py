@@ -183,7 +183,8 @@ def load_checkpoint(run: Path, which: str = "last") -> Checkpoint:
         StorageError: there is none, or it cannot be read.
         DamagedError: a file is missing, truncated or altered.
     """
-    directory = run / "checkpoints" / f"step-{_find(run, which):08d}"
+    number = _find(run, which)
+    directory = run / "checkpoints" / f"step-{number:08d}"
     index = _read_json(directory / "checkpoint.json")
     try:
         version, step, files = index["version"], int(index["step"]), dict(index["files"])
@@ -191,6 +192,8 @@ def load_checkpoint(run: Path, which: str = "last") -> Checkpoint:
         sums = {name: (int(files[name]["size_bytes"]), str(files[name]["sha256"])) for name in expected}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DamagedError(f"{directory / 'checkpoint.json'} is damaged: {error!r}; {_REMEDY}") from error
+    if step != number:
+        raise DamagedError(f"{directory / 'checkpoint.json'} is of step {step:,}; {_REMEDY}")
     if version != _VERSION:
         raise DamagedError(f"{directory} has format version {version}, this tokpack reads {_VERSION}")
     for name, (size, digest) in sums.items():
