@@ -61,7 +61,7 @@ def map_npy(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
         header = _HEADER.fullmatch(file.read(header_bytes - len(beginning)))
     if not beginning.startswith(_MAGIC) or header is None:
         raise DamagedError(f"{path} is not a .npy file as NumPy writes it; encode it again")
-    descr, fortran, shape = (part.decode() for part in header.groups())
+    descr, fortran, shape = (part.decode("latin1") for part in header.groups())
     if descr != npy_format.dtype_to_descr(dtype) or fortran != "False" or not _ONE_AXIS.fullmatch(shape):
         raise DamagedError(f"{path} holds {descr} of shape ({shape}), expected one axis of {dtype.name}")
     length = int(shape[:-1])

@@ -205,9 +205,9 @@ BUGS = [
     ),
     SeededBug(
         "store: a window across two shards is taken from the first",
-        _CORE + "dataset/store.py",
-        "        inside = starts + length <= edges[np.minimum(shards + 1, len(self._shards))]\n",
-        "        inside = starts + length <= edges[np.minimum(shards + 1, len(self._shards))] + 1\n",
+        _CORE + "dataset/axis.py",
+        "        inside = starts + length <= edges[np.minimum(shards + 1, len(self._gatherers))]\n",
+        "        inside = starts + length <= edges[np.minimum(shards + 1, len(self._gatherers))] + 1\n",
         ("tests/dataset/test_store.py::test_gathering_windows",),
     ),
     SeededBug(

@@ -37,3 +37,13 @@ def test_every_truncation_is_refused(path: Path) -> None:
         path.write_bytes(content[:size])
         with pytest.raises(DamagedError):
             map_npy(path, DTYPE)
+
+
+def test_every_flipped_bit_of_the_header_is_refused_or_means_the_same(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for bit in range(8 * (len(content) - 200)):
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        content[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DamagedError):
+            map_npy(path, DTYPE)
