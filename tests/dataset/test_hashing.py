@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tokpack.dataset import hashing
-from tokpack.dataset.hashing import Span, Stretch, StretchSummary, reading
+from tokpack.dataset.hashing import Span, Stretch, StretchSummary, hash_range, reading
 
 BLOCK = 1 << 21
 
@@ -51,6 +52,17 @@ def test_a_stretch_inside_and_one_past_the_end(tmp_path: Path) -> None:
     past = read(tmp_path, Stretch("a", 4 * BLOCK, 5 * BLOCK, BLOCK))  # cut short meanwhile
     assert isinstance(past, StretchSummary)
     assert past.blocks == [hashlib.sha256(content[4 * BLOCK :]).digest()]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (1, BLOCK + 4097), (5000, 9_000_000), (7, 7)])
+def test_a_range_from_anywhere_to_anywhere(tmp_path: Path, start: int, stop: int) -> None:
+    content = np.random.default_rng(1).bytes(5_000_000)
+    (tmp_path / "a").write_bytes(content)
+    with (tmp_path / "a").open("rb") as file:
+        expected = content[start:stop]
+        assert hash_range(file, start, stop) == (hashlib.sha256(expected).hexdigest(), len(expected))
+    assert hash_range(io.BytesIO(content), start, stop)[1] == len(expected)
 
 
 def test_what_cannot_be_read_is_an_answer(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+import tiktoken
 
 from tokpack.protocols import TokenizerOptions
 from tokpack.testing.expected import assert_expected, expected_answers, expected_edges, shared_texts
@@ -69,3 +70,27 @@ def test_a_saved_encoding_opens_without_its_name(name, tmp_path):
     saved = open_tokenizer(str(folder), options)
     assert saved.content_digest == named.content_digest
     assert saved.eos_id == named.eos_id
+
+
+def test_what_was_read_once_is_kept(tmp_path, monkeypatch):
+    """The second time needs no file of tiktoken's, and a damaged entry is made again."""
+    monkeypatch.setenv("TOKPACK_CACHE_DIR", str(tmp_path / "kept"))
+    options = TokenizerOptions(engine="reference")
+    first = open_tokenizer("gpt2", options)
+    monkeypatch.setattr(tiktoken, "get_encoding", None)
+    again = open_tokenizer("gpt-2", options)
+    assert again.content_digest == first.content_digest
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+    first.save(tmp_path / "first")
+    again.save(tmp_path / "again")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    monkeypatch.undo()
+    monkeypatch.setenv("TOKPACK_CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    [ranks] = tmp_path.glob("kept/tiktoken/*/ranks.tiktoken")
+    genuine = ranks.read_bytes()
+    ranks.write_bytes(genuine.replace(b" 300\n", b" 60000\n"))
+    assert open_tokenizer("gpt2", options).content_digest == first.content_digest
+    assert ranks.read_bytes() == genuine

@@ -23,7 +23,7 @@ from tokpack.errors import (
     UsageError,
 )
 from tokpack.protocols import TokenizerOptions
-from tokpack.tokenizers.probe import identify, prove_equal
+from tokpack.tokenizers.probe import digest_answers, identify
 from tokpack_tiktoken import tokenizer as backend
 from tokpack_tiktoken.tokenizer import open_tokenizer, unicode_version
 
@@ -107,7 +107,7 @@ def test_every_way_to_open_gives_the_same_tokenizer(tiny, model, tmp_path, how):
         again = open_tokenizer(str(path), REFERENCE)
     assert again.content_digest == tiny.content_digest
     assert identify(again) == identify(tiny)
-    assert prove_equal(tiny, again)
+    assert digest_answers(tiny, tiny.special_tokens) == digest_answers(again, tiny.special_tokens)
     second = tmp_path / "second"
     second.mkdir()
     again.save(second)
@@ -214,6 +214,8 @@ def test_unknown_names(reference, error, message):
 
 
 def test_no_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKPACK_CACHE_DIR", "")
+
     def unreachable(*args, **kwargs):
         raise requests.ConnectionError("no route to host")
 
@@ -228,6 +230,8 @@ def test_no_network(monkeypatch, tmp_path):
 
 
 def test_a_download_that_is_something_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKPACK_CACHE_DIR", "")
+
     class Page:
         content = b"<html>please log in</html>"
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from tokpack.batches import TextBatch
-from tokpack.chat.worker import Answer, Setup, read_frame, write_frame
+from tokpack.chat.frames import Answer, Setup, read_frame, write_frame
 from tokpack.errors import UsageError
 from tokpack.protocols import OnError, Problem, SourceBatch, Special
 from tokpack.sources.problems import settle

@@ -14,36 +14,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
+from tokpack.chat.frames import Answer, Setup, read_frame, write_frame
 from tokpack.chat.template import ChatTemplate, RefusedError
 
-__all__ = ["Answer", "Setup", "main", "read_frame", "write_frame"]
+__all__ = ["main"]
 
 SECONDS = 1.0
 SECONDS_PER_MESSAGE = 0.01
 MEMORY_BYTES = 1 << 28
-
-
-class Setup(msgspec.Struct, frozen=True):
-    """The first request."""
-
-    template: str
-    tokens: dict[str, str]
-    messages_field: str
-    literal: list[str]  # special tokens that a message must not spell
-
-
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one record: its text and trained spans in bytes, or why there is none."""
-
-    text: bytes = b""
-    spans: list[tuple[int, int]] = []
-    refused: str | None = None  # this conversation
-    spelled: str | None = None  # a special token that one of its messages spells
-    fatal: str | None = None  # the template, whatever the conversation
 
 
 class _LimitError(BaseException):
@@ -62,19 +44,6 @@ def main() -> None:
     while template is not None and (frame := read_frame(requests)):
         records = msgspec.msgpack.decode(frame, type=list[bytes])
         write_frame(answers, [_answer(template, setup, record) for record in records])
-
-
-def read_frame(stream: IO[bytes]) -> bytes:
-    """Return the next frame, empty where the stream has ended."""
-    return stream.read(int.from_bytes(stream.read(8), "little"))
-
-
-def write_frame(stream: IO[bytes], value: Any) -> None:
-    """Write one frame and send it off."""
-    content = msgspec.msgpack.encode(value)
-    stream.write(len(content).to_bytes(8, "little"))
-    stream.write(content)
-    stream.flush()
 
 
 def _compiled(setup: Setup) -> tuple[ChatTemplate | None, str | None]:

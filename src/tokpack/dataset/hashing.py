@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Span", "Stretch", "StretchSummary", "reading"]
+__all__ = ["Span", "Stretch", "StretchSummary", "hash_range", "reading"]
 
 # Mapped at a time.
 _MAP_BYTES = 1 << 21
@@ -86,6 +86,15 @@ def reading(
         yield zip(stretches, pool.map(summarize, stretches), strict=True)
 
 
+def hash_range(file: BinaryIO, start: int, stop: int) -> tuple[str, int]:
+    """Return the SHA-256 (hex) of bytes [start, stop) of ``file``, and how many of them there are."""
+    digest, size = hashlib.sha256(), 0
+    for part in _parts(file, start, stop):
+        digest.update(part)
+        size += len(part)
+    return digest.hexdigest(), size
+
+
 def _summarize(root: Path, stretch: Stretch) -> StretchSummary | OSError:
     summary = StretchSummary()
     try:
@@ -117,12 +126,13 @@ def _mapped(file: BinaryIO, start: int, size: int) -> memoryview | None:
     """Map part of a file, which saves copying it; None where that cannot be done without danger."""
     if sys.platform != "linux":
         return None
+    skip = start % mmap.ALLOCATIONGRANULARITY
     try:
-        pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=start)
+        pages = mmap.mmap(file.fileno(), skip + size, access=mmap.ACCESS_READ, offset=start - skip)
         pages.madvise(_MADV_POPULATE_READ)
     except (OSError, ValueError):  # whatever is wrong, reading it says so better
         return None
-    return memoryview(pages)
+    return memoryview(pages)[skip:]
 
 
 def _read(file: BinaryIO, start: int, size: int) -> Iterator[memoryview]:

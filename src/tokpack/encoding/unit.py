@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tokpack.batches import TextBatch, TokenBatch
 from tokpack.chat.mask import encode_trained
 from tokpack.chat.render import ChatRenderer
+from tokpack.dataset.hashing import hash_range
 from tokpack.dataset.manifest import Ledger
 from tokpack.dtypes import narrow
 from tokpack.encoding.lengths import limit_length
@@ -259,19 +260,15 @@ def held_out_documents(texts: TextBatch, fraction: float) -> NDArray[np.bool_]:
 
 def slice_digest(part: Slice) -> str:
     """SHA-256 of the input bytes accounted to a slice."""
-    digest = hashlib.sha256()
-    left = part.byte_stop - part.byte_start
+    size = part.byte_stop - part.byte_start
     try:
         with open_input(part.path) as file:
-            file.seek(part.byte_start)
-            while left and (block := file.read(min(left, 1 << 20))):
-                digest.update(block)
-                left -= len(block)
+            digest, read = hash_range(file, part.byte_start, part.byte_stop)
     except OSError as error:
         raise StorageError(f"cannot read {part.path}: {error.strerror or error}") from error
-    if left:
+    if read < size:
         raise StorageError(f"{part.path} became shorter while it was read; run again when it is complete")
-    return digest.hexdigest()
+    return digest
 
 
 def _reasons(problems: Iterable[Problem]) -> dict[str, int]:

@@ -30,6 +30,7 @@ __all__ = ["TextSource", "open_source"]
 
 _Split: TypeAlias = Literal["file", "lines", "separator"]
 _SEARCH_BYTES = 1 << 20
+_WINDOW_BYTES = 1 << 12
 
 
 def open_source(options: SourceOptions) -> Source:
@@ -185,18 +186,24 @@ def _invalid_utf8(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64
 def _is_utf8(data: bytes, stop: int) -> bool:
     """Whether ``data[:stop]`` is UTF-8.
 
-    Only bytes above 0x7f can break it, and only by what stands next to them. Where they are few, they alone
-    are decoded, with one space for whatever lies between two runs of them.
+    Windows of ASCII need no decoding, and no character reaches into one of them.
     """
     if data.isascii():
         return True
-    array = np.frombuffer(data, dtype=np.uint8)[:stop]
-    high = np.flatnonzero(array.view(np.int8) < 0)
-    suspects = array
-    if len(high) < len(array) // 8:
-        suspects = np.insert(array[high], np.flatnonzero(np.diff(high) > 1) + 1, ord(" "))
+    view, start = memoryview(data), None
+    for at in range(0, stop, _WINDOW_BYTES):
+        if not data[at : min(at + _WINDOW_BYTES, stop)].isascii():
+            start = at if start is None else start
+        elif start is not None:
+            if not _decodes(view[start:at]):
+                return False
+            start = None
+    return start is None or _decodes(view[start:stop])
+
+
+def _decodes(data: memoryview) -> bool:
     try:
-        str(suspects.data, "utf-8")
+        str(data, "utf-8")
     except UnicodeDecodeError:
         return False
     return True

@@ -13,7 +13,7 @@ from tokpack.errors import MismatchError, PluginError, UnsupportedError, UsageEr
 from tokpack.plugins import discover
 from tokpack.protocols import Engine, NativeEngine, TiktokenModel, Tokenizer, TokenizerJson
 from tokpack.specs import TokenizerSpec, load
-from tokpack.tokenizers.probe import prove_equal
+from tokpack.tokenizers.answers import has_proved_itself
 
 __all__ = ["native_engine"]
 
@@ -59,7 +59,7 @@ def _accelerators(specs: Mapping[str, TokenizerSpec]) -> dict[str, str]:
 
 
 def _prove(engine: NativeEngine, reference: Tokenizer) -> None:
-    if not prove_equal(reference, engine):
+    if not has_proved_itself(engine, reference):
         raise MismatchError(
             f"{engine.name} does not give the ids of {reference.engine} on the probe set; "
             "use --engine reference and report the tokenizer"

@@ -39,7 +39,11 @@ def accelerate(model: TiktokenModel | TokenizerJson) -> BpeTokenizer:
     if isinstance(model, TokenizerJson):
         return BpeTokenizer(define_tokenizer_json(model.content, origin=TOKENIZER_JSON))
     definition = define_ranks(
-        model.ranks, regex=model.pattern, special_tokens=model.special_tokens, origin="the encoding"
+        model.ranks,
+        regex=model.pattern,
+        special_tokens=model.special_tokens,
+        origin="the encoding",
+        files={},  # its backend has files of its own
     )
     return BpeTokenizer(definition)
 

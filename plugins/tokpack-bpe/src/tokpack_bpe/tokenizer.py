@@ -46,14 +46,16 @@ class BpeTokenizer:
         self.dtype = token_dtype(self.vocab_size)
         try:
             self._native = _open_native(definition, narrow=self.dtype.itemsize == 2)
-            self._decoder = _native.Decoder(
-                *flat(list(by_id.values())), np.array(list(by_id), dtype=np.uint32)
-            )
         except _native.VocabularyError as error:
             raise DamagedError(f"{definition.origin}: {error}; is the file whole?") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (BpeTokenizer, (self.definition,))
+
+    @cached_property
+    def _decoder(self) -> _native.Decoder:
+        by_id = self.definition.bytes_by_id()
+        return _native.Decoder(*flat(list(by_id.values())), np.array(list(by_id), dtype=np.uint32))
 
     @property
     def name(self) -> str:

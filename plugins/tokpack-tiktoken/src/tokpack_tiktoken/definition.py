@@ -7,6 +7,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from tokpack.errors import DamagedError
 
@@ -15,7 +18,7 @@ __all__ = ["Definition"]
 END_OF_TEXT = "<|endoftext|>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Definition:
     """A split pattern, ranks and special tokens; ``origin`` names where they come from, for messages.
 
@@ -55,6 +58,7 @@ class Definition:
         """Largest id + 1."""
         return max(max(self.ranks.values()), max(self.special_tokens.values(), default=0)) + 1
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the content, whatever its origin: tokens by id, pattern, special tokens."""
         digest = hashlib.sha256()
@@ -66,6 +70,7 @@ class Definition:
             "pad_id": self.special_id(self.pad_token),
         }
         digest.update(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode())
-        for token, rank in sorted(self.ranks.items(), key=lambda item: item[1]):
-            digest.update(b"\n%d %d " % (rank, len(token)) + token)
+        lines = [b"\n%d %d %b" % (rank, len(token), token) for token, rank in self.ranks.items()]
+        order = np.argsort(np.fromiter(self.ranks.values(), np.int64, len(lines)), kind="stable")
+        digest.update(b"".join(map(lines.__getitem__, order.tolist())))
         return digest.hexdigest()

@@ -17,11 +17,10 @@ folder it is ``tiktoken.json``; beside ``my.tiktoken`` it is ``my.json``.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -76,7 +75,7 @@ def load_definition(path: Path) -> Definition:
 def save_definition(definition: Definition, directory: Path) -> None:
     """Write ``tiktoken.json`` and ``ranks.tiktoken``; equal tokenizers give equal bytes."""
     lines = sorted(definition.ranks.items(), key=lambda item: item[1])
-    ranks = b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in lines)
+    ranks = b"".join([binascii.b2a_base64(token, newline=False) + b" %d\n" % rank for token, rank in lines])
     settings: Mapping[str, object] = {
         "format": _FORMAT,
         "ranks": _RANKS_NAME,
@@ -131,19 +130,34 @@ def _ranks(path: Path, sha256: str | None) -> dict[bytes, int]:
         raise DamagedError(f"{path}: its SHA-256 is not the one beside it; fetch the file again")
     if not content.endswith(b"\n"):
         raise DamagedError(f"{path}: it does not end with a line end, so it is truncated; fetch it again")
-    ranks: dict[bytes, int] = {}
-    for number, line in enumerate(content.split(b"\n")[:-1], 1):
-        try:
-            encoded, rank = line.split()
-            token = base64.b64decode(encoded, validate=True)
-            ranks[token] = int(rank)
-        except (ValueError, binascii.Error) as error:
-            raise DamagedError(
-                f"{path}: line {number:,} is not a token in base64 and its id: {line[:60]!r}; fetch it again"
-            ) from error
-    if len(ranks) < content.count(b"\n"):
+    lines = content.split(b"\n")[:-1]
+    try:
+        tokens, ids = zip(*map(bytes.split, lines), strict=True)
+        ranks = dict(zip(map(_decode, tokens), map(int, ids), strict=True))
+    except ValueError as error:
+        raise DamagedError(_damaged_line(path, lines)) from error
+    if len(ranks) < len(lines):
         raise DamagedError(f"{path}: a token is there twice; fetch the file again")
     return ranks
+
+
+def _decode(token: bytes) -> bytes:
+    return binascii.a2b_base64(token, strict_mode=True)
+
+
+def _damaged_line(path: Path, lines: Sequence[bytes]) -> str:
+    """Say which line is wrong, of lines of which one is."""
+    at = next(at for at, line in enumerate(lines) if not _is_right(line))
+    return f"{path}: line {at + 1:,} is not a token in base64 and its id: {lines[at][:60]!r}; fetch it again"
+
+
+def _is_right(line: bytes) -> bool:
+    try:
+        token, rank = line.split()
+        _decode(token), int(rank)
+    except ValueError:
+        return False
+    return True
 
 
 def _read(path: Path) -> bytes:

@@ -95,10 +95,10 @@ class TiktokenTokenizer:
         """Version of the Unicode tables behind the split pattern."""
         return unicode_version()
 
-    @cached_property
+    @property
     def content_digest(self) -> str:
         """SHA-256 (hex) of ranks, pattern and special tokens, wherever they were found."""
-        return self._definition.digest()
+        return self._definition.digest
 
     def encode_batch(self, texts: TextBatch, *, special: Special = "text") -> TokenBatch:
         """Encode each document on its own, adding nothing; tokens are uint32.
