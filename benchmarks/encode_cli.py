@@ -5,8 +5,7 @@ The peer does what nanoGPT's and Megatron's preparation scripts do with the same
 ``encode_ordinary`` per document, EOT after each, ``np.array`` and ``tofile``. Both run as whole processes,
 interpreter start included, in turn; token files are compared byte for byte before anything is timed. The
 engine's own rate is that of one call for all documents at hand in memory, by an engine without any words in
-its cache, on as many threads. Documents differ from each other (`machine_text.py`): nothing is repeated to make
-the corpus larger.
+its cache, on as many threads. All documents are different (`machine_text.py`).
 
     python benchmarks/encode_cli.py [--megabytes 300] [--workers 2] [--rounds 3] [--engine auto|reference]
 
