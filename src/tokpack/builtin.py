@@ -93,6 +93,7 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         "a text column of CSV or TSV with a header",
         suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst"),
         open="tokpack.sources.csv:open_source",
+        records=True,
     )
 
 

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from tokpack.batches import TextBatch
@@ -27,7 +28,7 @@ _MAX_HEADER_BYTES = 1 << 20
 
 
 def open_source(options: SourceOptions) -> Source:
-    """Return the source; which column is text stands in ``options.text_field``."""
+    """Return the source; which columns it reads stands in ``text_field`` or ``record_fields``."""
     # The parser's limit is the process's; rows that are too long never reach it.
     csv.field_size_limit(max(csv.field_size_limit(), options.max_document_bytes))
     return CsvSource(options)
@@ -43,7 +44,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class CsvSource:
-    """Rows of one text column; positions are bytes. Implements `tokpack.protocols.Source`."""
+    """Rows of one text column, or records of several; positions are bytes. A `tokpack.protocols.Source`."""
 
     options: SourceOptions
 
@@ -69,7 +70,7 @@ class CsvSource:
 
     def describe(self, path: str) -> str:
         """Say which column is read."""
-        return f"one document per row of column {self.options.text_field!r}"
+        return f"one document per row of column {_wanted(self.options)[0]!r}"
 
     def read(self, part: Slice) -> Iterator[SourceBatch]:
         """Yield the documents whose rows begin in ``part``."""
@@ -101,13 +102,16 @@ class CsvSource:
             raise DamagedError(f"{path} does not begin with a row of column names; is it a CSV file?")
         delimiter = "\t" if ".tsv" in path.rpartition("/")[2] else ","
         names = _parse(first.data.removeprefix(_BOM).decode(errors="replace"), delimiter) or []
-        if self.options.text_field not in names:
+        wanted = _wanted(self.options)
+        required = wanted[0]
+        if required not in names:
             raise UsageError(
-                f"{path} has no column {self.options.text_field!r}; its columns are: "
-                f"{', '.join(names[:20]) or 'none'}; choose one with --text-field"
+                f"{path} has no column {required!r}; its columns are: {', '.join(names[:20]) or 'none'}; "
+                "name the one to read"
             )
+        columns = {name: names.index(name) for name in wanted if name in names}
         end = first.position + len(first.data) + 1 if after is None else after.position
-        return _Header(names.index(self.options.text_field), delimiter, end)
+        return _Header(columns, required, delimiter, end)
 
     def _batch(self, rows: Sequence[_Row], header: _Header, path: str) -> SourceBatch:
         texts: list[bytes] = []
@@ -142,20 +146,25 @@ class CsvSource:
         fields = _parse(line, header.delimiter)
         if fields is None:
             return None, "bad-csv", "it is not one row: its quotes do not match"
-        if len(fields) <= header.column:
-            return (
-                None,
-                "missing-field",
-                f"it has {len(fields)} fields, the text is in field {header.column + 1}",
-            )
-        return fields[header.column], reason, detail
+        if len(fields) <= (last := max(header.columns.values())):
+            return None, "missing-field", f"it has {len(fields)} fields, one to read is field {last + 1}"
+        if not self.options.record_fields:
+            return fields[header.columns[header.required]], reason, detail
+        record = {name: fields[column] for name, column in header.columns.items()}
+        return msgspec.json.encode(record).decode(), reason, detail
 
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    column: int
+    columns: dict[str, int]  # where the columns to read are, by name
+    required: str
     delimiter: str
     position: int  # where the rows begin
+
+
+def _wanted(options: SourceOptions) -> tuple[str, ...]:
+    """Return the columns to read; a row without the first is a problem."""
+    return options.record_fields or (options.text_field,)
 
 
 def _parse(line: str, delimiter: str) -> list[str] | None:

@@ -58,7 +58,7 @@ def open_source(options: SourceOptions) -> HuggingFaceSource:
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceSource:
-    """Rows of one text column of a dataset, from the Arrow files that `resolve` names."""
+    """Rows of a dataset, from the Arrow files that `resolve` names."""
 
     files: ArrowSource
 

@@ -33,6 +33,7 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         "a text column of Arrow IPC files, streams and Feather files",
         suffixes=(".arrow", ".feather", ".ipc", ".arrows"),
         open="tokpack_arrow.source:open_source",
+        records=True,
     )
     yield SourceSpec(
         "hf-datasets",
@@ -40,4 +41,5 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         suffixes=(),
         open="tokpack_arrow.hub:open_source",
         schemes=("hf-datasets",),
+        records=True,
     )

@@ -1,4 +1,4 @@
-"""Text columns of Arrow IPC files, streams and Feather files as documents."""
+"""Columns of Arrow IPC files, streams and Feather files as documents: text, or records."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tokpack.errors import DamagedError
 from tokpack.protocols import Slice, SourceBatch, SourceOptions
-from tokpack.sources.columnar import find_text_column, text_batches
+from tokpack.sources.tables import Table, describe_table
 from tokpack.urls import is_url, open_input, storage_errors
 from tokpack_arrow.mapping import arrow_errors, map_file
 from tokpack_arrow.messages import MAGIC, Message, check_message, file_messages, stream_messages
@@ -22,13 +21,13 @@ __all__ = ["ArrowSource", "open_source"]
 
 
 def open_source(options: SourceOptions) -> ArrowSource:
-    """Open the source; which column is text stands in ``options.text_field``, dotted for nested ones."""
+    """Open the source; ``text_field`` (dotted for nested ones) or ``record_fields`` say what it reads."""
     return ArrowSource(options)
 
 
 @dataclass(frozen=True, slots=True)
 class ArrowSource:
-    """Rows of one text column; a slice is a run of record batches, a position is a row number."""
+    """Rows of one text column, or records; a slice is a run of record batches, a position is a row number."""
 
     options: SourceOptions
 
@@ -41,7 +40,7 @@ class ArrowSource:
         """
         with _local(path) as local:
             data = map_file(local)
-            find_text_column(_open(data, path).schema, self.options.text_field, path=path)
+            Table.find(_open(data, path).schema, self.options, path=path)
             batches = _record_batches(data, path)
         slices: list[Slice] = []
         start = done = 0
@@ -54,7 +53,7 @@ class ArrowSource:
 
     def describe(self, path: str) -> str:
         """Say which column is read."""
-        return f"one document per row of column {self.options.text_field!r}"
+        return describe_table(self.options)
 
     def read(self, part: Slice) -> Iterator[SourceBatch]:
         """Yield the rows of the slice's record batches, as views into the mapped file.
@@ -64,13 +63,11 @@ class ArrowSource:
         """
         with _local(part.path) as local:
             data = map_file(local)
-            steps = find_text_column(_open(data, part.path).schema, self.options.text_field, path=part.path)
+            table = Table.find(_open(data, part.path).schema, self.options, path=part.path)
             batches = _record_batches(data, part.path)
             row = sum(batch.rows for batch in batches[: part.start])
-            for batch in _read(data, steps[0], part):
-                column = batch.column(0)
-                column = pc.struct_field(column, list(steps[1:])) if len(steps) > 1 else column
-                yield from text_batches(column, path=part.path, first_row=row, options=self.options)
+            for batch in _read(data, table.columns, part):
+                yield from table.documents(batch, first_row=row)
                 row += len(batch)
 
 
@@ -102,9 +99,10 @@ def _record_batches(data: pa.Buffer, path: str) -> list[Message]:
     return [check_message(view, place, path) for place in batches]
 
 
-def _read(data: pa.Buffer, name: str, part: Slice) -> Iterator[pa.RecordBatch]:
-    """Yield the record batches of a slice, with the column ``name`` alone."""
-    fields = [_open(data, part.path).schema.get_field_index(name)]
+def _read(data: pa.Buffer, names: Sequence[str], part: Slice) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of a slice, with these columns alone."""
+    schema = _open(data, part.path).schema
+    fields = sorted(schema.get_field_index(name) for name in names)
     reader = _open(data, part.path, fields=fields)
     for index in range(0 if not _is_file(data) else part.start, part.stop):
         with arrow_errors(part.path):

@@ -33,4 +33,5 @@ def tokpack_register_sources() -> Iterable[SourceSpec]:
         "a text column of Parquet files",
         suffixes=(".parquet", ".pq"),
         open="tokpack_parquet.source:open_source",
+        records=True,
     )

@@ -1,4 +1,4 @@
-"""Text columns of Parquet files as documents."""
+"""Columns of Parquet files as documents: text, or records such as conversations."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tokpack.errors import DamagedError
 from tokpack.protocols import Slice, SourceBatch, SourceOptions
-from tokpack.sources.columnar import find_text_column, text_batches
+from tokpack.sources.tables import Table, describe_table
 from tokpack.urls import is_url, open_input, storage_errors
 from tokpack_parquet.footer import Chunk, RowGroup, decoder, open_parquet, parquet_errors
 from tokpack_parquet.pages import Page, iter_pages, rows_within
@@ -28,13 +28,13 @@ _COPY_BYTES = 8 << 20
 
 
 def open_source(options: SourceOptions) -> ParquetSource:
-    """Open the source; which column is text stands in ``options.text_field``, dotted for nested ones."""
+    """Open the source; ``text_field`` (dotted for nested ones) or ``record_fields`` say what it reads."""
     return ParquetSource(options)
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
-    """Rows of one text column; a slice is a run of row groups, a position is a row number."""
+    """Rows of one text column, or records; a slice is a run of row groups, a position is a row number."""
 
     options: SourceOptions
 
@@ -47,7 +47,7 @@ class ParquetSource:
         """
         with _open(path) as file:
             parquet, row_groups = open_parquet(file, path)
-            find_text_column(parquet.schema_arrow, self.options.text_field, path=path)
+            Table.find(parquet.schema_arrow, self.options, path=path)
             sizes = [group.nbytes for group in row_groups]
             file_bytes = file.seek(0, 2)
         slices: list[Slice] = []
@@ -63,7 +63,7 @@ class ParquetSource:
 
     def describe(self, path: str) -> str:
         """Say which column is read."""
-        return f"one document per row of column {self.options.text_field!r}"
+        return describe_table(self.options)
 
     def read(self, part: Slice) -> Iterator[SourceBatch]:
         """Yield the rows of the slice's row groups; memory does not grow with their size.
@@ -74,24 +74,22 @@ class ParquetSource:
         with ExitStack() as stack:
             file = stack.enter_context(_open(part.path))
             parquet, row_groups = open_parquet(file, part.path)
-            steps = find_text_column(parquet.schema_arrow, self.options.text_field, path=part.path)
+            table = Table.find(parquet.schema_arrow, self.options, path=part.path)
             if part.stop > len(row_groups):
                 raise DamagedError(
                     f"{part.path} has fewer row groups than when it was planned; encode it again"
                 )
-            chunks = [_chunk(group, steps, part.path) for group in row_groups[part.start : part.stop]]
+            chunks = [_chunks(group, table) for group in row_groups[part.start : part.stop]]
             if is_url(part.path):
-                file = stack.enter_context(_local_copy(file, chunks, part.path))
+                file = stack.enter_context(_local_copy(file, list(chain(*chunks)), part.path))
                 parquet = decoder(file, parquet.metadata)
             row = sum(group.rows for group in row_groups[: part.start])
-            for index, chunk in zip(range(part.start, part.stop), chunks, strict=True):
-                pages = _checked_pages(file, chunk, self.options, part.path)
+            for index, places in zip(range(part.start, part.stop), chunks, strict=True):
+                pages = [_checked_pages(file, chunk, self.options, part.path) for chunk in places]
                 found = 0
-                for column in self._decode(parquet, index, pages, row_groups[index].rows, steps, part.path):
-                    yield from text_batches(
-                        column, path=part.path, first_row=row + found, options=self.options
-                    )
-                    found += len(column)
+                for batch in self._decode(parquet, index, pages, row_groups[index].rows, table):
+                    yield from table.documents(batch, first_row=row + found)
+                    found += len(batch)
                 if found != row_groups[index].rows:
                     raise DamagedError(
                         f"{part.path} promises {row_groups[index].rows:,} rows in row group {index} and "
@@ -103,27 +101,27 @@ class ParquetSource:
         self,
         parquet: pq.ParquetFile,
         group: int,
-        pages: list[Page],
+        pages: list[list[Page]],
         rows: int,
-        steps: tuple[str, ...],
-        path: str,
-    ) -> Iterator[pa.Array]:
-        """Yield the column of one row group in pieces of about ``batch_bytes``."""
-        average = max(1, sum(page.nbytes for page in pages) // max(1, rows))
+        table: Table,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of one row group in pieces of about ``batch_bytes``."""
+        average = max(1, sum(page.nbytes for chunk in pages for page in chunk) // max(1, rows))
         most = min(_BATCH_ROWS, max(1, self.options.batch_bytes // average))
+        for chunk in pages:
+            # Of a list, a row has several values: as many as its chunk has on average.
+            values = sum(page.values for page in chunk if not page.is_dictionary) // max(1, rows)
+            within = rows_within(chunk, _BATCH_BUDGET, most=most * max(1, values))
+            most = max(1, min(most, within // max(1, values)))
         batches = parquet.iter_batches(
-            batch_size=rows_within(pages, _BATCH_BUDGET, most=most),
-            row_groups=[group],
-            columns=[".".join(steps)],
-            use_threads=False,
+            batch_size=most, row_groups=[group], columns=_names(table), use_threads=False
         )
         while True:
-            with parquet_errors(path):
+            with parquet_errors(table.path):
                 batch = next(batches, None)
             if batch is None:
                 return
-            column = batch.column(steps[0])
-            yield pc.struct_field(column, list(steps[1:])) if len(steps) > 1 else column
+            yield batch
 
 
 def _open(path: str) -> Any:
@@ -134,12 +132,22 @@ def _open(path: str) -> Any:
         return pa.OSFile(path)
 
 
-def _chunk(group: RowGroup, steps: tuple[str, ...], path: str) -> Chunk:
-    if (chunk := group.chunks.get(".".join(steps))) is None:
-        raise DamagedError(
-            f"{path} has a row group without its column {'.'.join(steps)!r}; get the file again"
-        )
-    return chunk
+def _names(table: Table) -> list[str]:
+    """Return what pyarrow is asked for: the text itself, or whole columns."""
+    return [".".join(table.steps)] if table.steps else list(table.columns)
+
+
+def _chunks(group: RowGroup, table: Table) -> list[Chunk]:
+    """Return where the data to read lies; of a column of lists or structs, that of every part of it."""
+    found: list[Chunk] = []
+    for name in _names(table):
+        parts = [chunk for path, chunk in group.chunks.items() if path == name or path.startswith(f"{name}.")]
+        if not parts:
+            raise DamagedError(
+                f"{table.path} has a row group without its column {name!r}; get the file again"
+            )
+        found += parts
+    return found
 
 
 def _checked_pages(file: BinaryIO, chunk: Chunk, options: SourceOptions, path: str) -> list[Page]:
