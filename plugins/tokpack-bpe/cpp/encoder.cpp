@@ -1,7 +1,6 @@
 #include "encoder.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <stdexcept>
 
@@ -11,7 +10,7 @@ namespace {
 
 constexpr std::size_t kBatch = 32;          // words whose cache lines are on their way at a time
 constexpr std::size_t kWindowWords = 1024;  // words whose boundaries are listed at a time
-constexpr std::size_t kMaxSpill = std::size_t{1} << 20;
+constexpr std::size_t kTogether = 8;        // words that are merged in turns
 
 /// Append the positions of the set bits of `marks` to `out`. Writes up to 64 positions beyond the last.
 TOKPACK_BPE_INLINE std::uint32_t* list_positions(std::uint64_t marks, std::uint32_t base, std::uint32_t* out) {
@@ -38,16 +37,19 @@ template <class Id>
 Id* Encoder<Id>::encode(Text text, Id* out) {
   if (text.empty()) return out;
   if (text.size() >= kNone - 64) throw std::length_error("a document has 4 GiB or more");
+  text_end_ = text.data() + text.size();
+  gaps_.clear();
   marks_.resize(std::max(marks_.size(), mark_words(text.size())));
   mark_pretokens(pattern_, text, marks_.data());
   return encode_words(text, out);
 }
 
 /// Encode the words of a text whose boundaries are marked. A window of boundaries at a time; inside it, while
-/// one batch of words is looked up, the cache lines of the next are fetched.
+/// one batch of words is looked up, the cache lines of the next are fetched. Words that are not known leave gaps
+/// among the ids, which are filled together at the end of the window.
 template <class Id>
 Id* Encoder<Id>::encode_words(Text text, Id* out) {
-  using Entry = typename ShortWords<Id>::Entry;
+  using Entry = typename WordMemory<Id>::Entry;
   std::array<std::uint32_t, kWindowWords + 128> starts;
   std::array<std::array<Vec16, kBatch>, 2> keys;
   std::array<std::array<Entry*, kBatch>, 2> lines;
@@ -65,6 +67,7 @@ Id* Encoder<Id>::encode_words(Text text, Id* out) {
     }
     if (block == blocks) *end++ = static_cast<std::uint32_t>(text.size());
     const std::size_t words = static_cast<std::size_t>(end - starts.data()) - 1;
+    const auto word_at = [&](std::size_t i) TOKPACK_BPE_LAMBDA { return text.subspan(starts[i], starts[i + 1] - starts[i]); };
     const auto whole_batch = [&](std::size_t first) {
       return first + kBatch <= words && starts[first + kBatch - 1] < readable;
     };
@@ -72,20 +75,17 @@ Id* Encoder<Id>::encode_words(Text text, Id* out) {
       for (std::size_t i = 0; i < kBatch; ++i) {
         const std::uint32_t start = starts[first + i];
         keys[side][i] = ShortWords<Id>::key(data + start, starts[first + i + 1] - start);
-        lines[side][i] = short_words_.line(keys[side][i]);
-        prefetch(lines[side][i]);
+        lines[side][i] = memory_.line(keys[side][i]);
       }
     };
     const auto look_up = [&](std::size_t first, std::size_t side) TOKPACK_BPE_LAMBDA {
       for (std::size_t i = 0; i < kBatch; ++i) {
         const Entry* const entry = ShortWords<Id>::find(lines[side][i], keys[side][i]);
         if (entry != nullptr) [[likely]] {
-          out = entry->payload.template emit<ShortWords<Id>::kRoom>(spill_.data(), out);
+          out = memory_.emit(*entry, out);
         } else {
-          const std::uint32_t start = starts[first + i];
-          const Text word = text.subspan(start, starts[first + i + 1] - start);
-          out = word.size() > ShortWords<Id>::kLongest ? encode_long(word, out)
-                                                       : miss_short(word, keys[side][i], lines[side][i], out);
+          const Text word = word_at(first + i);
+          out = word.size() > ShortWords<Id>::kLongest ? encode_long(word, out) : leave_gap(word, out);
         }
       }
     };
@@ -99,48 +99,18 @@ Id* Encoder<Id>::encode_words(Text text, Id* out) {
         look_up(word, side);
       }
     }
-    for (; word < words; ++word) out = encode_word(text.subspan(starts[word], starts[word + 1] - starts[word]), out);
+    for (; word < words; ++word) {
+      const Text last = word_at(word);
+      out = last.size() > ShortWords<Id>::kLongest ? encode_long(last, out) : encode_uncut(last, out);
+    }
+    out = close_gaps(out);
     begin = starts[words];
   }
   return out;
 }
 
-/// One word, reading no byte beyond it.
-template <class Id>
-Id* Encoder<Id>::encode_word(Text word, Id* out) {
-  if (word.size() > ShortWords<Id>::kLongest) return encode_long(word, out);
-  const Vec16 key = ShortWords<Id>::key_at_end(word.data(), word.size());
-  auto* const line = short_words_.line(key);
-  if (const auto* const entry = ShortWords<Id>::find(line, key)) {
-    return entry->payload.template emit<ShortWords<Id>::kRoom>(spill_.data(), out);
-  }
-  return miss_short(word, key, line, out);
-}
-
-template <class Id>
-TOKPACK_BPE_NOINLINE Id* Encoder<Id>::miss_short(Text word, Vec16 key, typename ShortWords<Id>::Entry* line,
-                                                 Id* out) {
-  Id* const end = merge(word, out);
-  ShortWords<Id>::insert(line, key, payload(out, static_cast<std::size_t>(end - out), ShortWords<Id>::kRoom));
-  return end;
-}
-
-template <class Id>
-Payload<Id> Encoder<Id>::payload(const Id* ids, std::size_t count, std::size_t room) {
-  if (count <= Payload<Id>::kInline) return Payload<Id>::of(ids, count);
-  if (spill_.size() + room > kMaxSpill) {
-    short_words_.clear();
-    medium_words_.clear();
-    spill_.clear();
-  }
-  const auto place = static_cast<std::uint32_t>(spill_.size());
-  spill_.insert(spill_.end(), ids, ids + count);
-  spill_.resize(place + room);
-  return Payload<Id>::spilled(place, count);
-}
-
-/// A word of more than 15 bytes. Sentences in scripts without spaces come here: they are cut where no token
-/// crosses, and the parts, which are often words, are looked up.
+/// A word that is not among the short ones. Sentences in scripts without spaces come here: they are cut where no
+/// token crosses, and the parts, which are often words, are looked up.
 template <class Id>
 TOKPACK_BPE_NOINLINE Id* Encoder<Id>::encode_long(Text word, Id* out) {
   const std::uint8_t* const data = word.data();
@@ -165,49 +135,111 @@ TOKPACK_BPE_NOINLINE Id* Encoder<Id>::encode_long(Text word, Id* out) {
 
 template <class Id>
 Id* Encoder<Id>::encode_uncut(Text word, Id* out) {
-  if (word.size() <= ShortWords<Id>::kLongest) return encode_word(word, out);
-  if (word.size() <= MediumWords<Id>::kLongest) return encode_medium(word, out);
-  if (word.size() > LongWords<Id>::kLongest) return merge(word, out);
-  const std::uint64_t hash = LongWords<Id>::hash(word);
-  if (Id* const end = long_words_.find(word, hash, out)) return end;
-  Id* const end = merge(word, out);
-  long_words_.insert(word, hash, out, static_cast<std::size_t>(end - out));
-  return end;
+  if (Id* const end = memory_.find(word, text_end_, out)) return end;
+  return leave_gap(word, out);
 }
 
 template <class Id>
-Id* Encoder<Id>::encode_medium(Text word, Id* out) {
-  const auto key = MediumWords<Id>::key(word.data(), word.size());
-  auto* const line = medium_words_.line(key);
-  if (const auto* const entry = MediumWords<Id>::find(line, key)) {
-    return entry->payload.template emit<MediumWords<Id>::kRoom>(spill_.data(), out);
+Id* Encoder<Id>::leave_gap(Text word, Id* out) {
+  gaps_.push_back({word, out, 0});
+  return out + word.size();
+}
+
+/// Fill the gaps, take up what is left of them, and return where the ids end.
+template <class Id>
+Id* Encoder<Id>::close_gaps(Id* out) {
+  if (gaps_.empty()) return out;
+  fill_gaps();
+  Id* end = gaps_[0].begin;
+  for (std::size_t i = 0; i < gaps_.size(); ++i) {
+    const Gap& gap = gaps_[i];
+    const Id* const next = i + 1 < gaps_.size() ? gaps_[i + 1].begin : out;
+    end = std::copy(gap.begin, gap.begin + gap.count, end);
+    end = std::copy(static_cast<const Id*>(gap.begin + gap.word.size()), next, end);
   }
-  Id* const end = merge(word, out);
-  MediumWords<Id>::insert(line, key, payload(out, static_cast<std::size_t>(end - out), MediumWords<Id>::kRoom));
+  gaps_.clear();
   return end;
 }
 
-/// Ids of a word that no cache knows.
+/// Merge the words of all gaps, several in turns.
 template <class Id>
-Id* Encoder<Id>::merge(Text word, Id* out) {
+void Encoder<Id>::fill_gaps() {
   const std::uint32_t* const ids = vocabulary_->ids();
-  if (const std::uint32_t id = vocabulary_->unmerged(word); id != kNone) [[unlikely]] {
-    *out = static_cast<Id>(id);
-    return out + 1;
+  std::array<ShortMerge, kTogether> merges;
+  std::array<Gap*, kTogether> gaps;
+  std::size_t busy = 0;
+  next_gap_ = 0;
+  while (busy < kTogether && begin_next(merges[busy], gaps[busy])) ++busy;
+  while (busy > 0) {
+    for (std::size_t i = 0; i < busy;) {
+      if (merges[i].advance(vocabulary_->merges())) {
+        ++i;
+        continue;
+      }
+      Id* const begin = gaps[i]->begin;
+      Id* end = begin;
+      for (std::uint64_t left = merges[i].places(); left != 0; left &= left - 1) {
+        *end++ = static_cast<Id>(ids[merges[i].symbol_at(static_cast<std::size_t>(std::countr_zero(left)))]);
+      }
+      fill(*gaps[i], static_cast<std::size_t>(end - begin));
+      if (begin_next(merges[i], gaps[i])) continue;
+      if (i != --busy) {
+        merges[i] = merges[busy];
+        gaps[i] = gaps[busy];
+      }
+    }
+    for (std::size_t i = 0; i < busy; ++i) merges[i].settle(vocabulary_->merges());
   }
-  if (vocabulary_->drops_bytes()) [[unlikely]] {
-    kept_bytes_.clear();
-    std::copy_if(word.begin(), word.end(), std::back_inserter(kept_bytes_),
-                 [this](std::uint8_t byte) { return vocabulary_->has_byte(byte); });
-    word = kept_bytes_;
-    if (word.empty()) return out;
+}
+
+/// Fill gaps until one is met whose word must be merged, and begin with that one. False if none is left.
+template <class Id>
+bool Encoder<Id>::begin_next(ShortMerge& merge, Gap*& gap) {
+  while (next_gap_ < gaps_.size()) {
+    Gap& next = gaps_[next_gap_++];
+    Text word = next.word;
+    if (word.size() <= WordMemory<Id>::kLongest) {
+      Id ids[WordMemory<Id>::kRoom];
+      if (const Id* const end = memory_.find(word, text_end_, ids)) {
+        next.count = static_cast<std::size_t>(end - ids);
+        std::copy(static_cast<const Id*>(ids), end, next.begin);
+        continue;
+      }
+    }
+    if (const std::uint32_t id = vocabulary_->unmerged(word); id != kNone) [[unlikely]] {
+      *next.begin = static_cast<Id>(id);
+      fill(next, 1);
+      continue;
+    }
+    if (vocabulary_->drops_bytes()) [[unlikely]] {
+      kept_bytes_.clear();
+      std::copy_if(word.begin(), word.end(), std::back_inserter(kept_bytes_),
+                   [this](std::uint8_t byte) { return vocabulary_->has_byte(byte); });
+      word = kept_bytes_;
+      if (word.empty()) {
+        fill(next, 0);
+        continue;
+      }
+    }
+    if (word.size() <= kShortWord) {
+      merge.begin(vocabulary_->merges(), word);
+      gap = &next;
+      return true;
+    }
+    fill(next, static_cast<std::size_t>(merge_long(word, next.begin) - next.begin));
   }
-  if (word.size() <= kShortWord) {
-    Symbol symbols[kShortWord];
-    std::uint64_t places = merge_short(vocabulary_->merges(), word.data(), word.size(), symbols);
-    for (; places != 0; places &= places - 1) *out++ = static_cast<Id>(ids[symbols[std::countr_zero(places)]]);
-    return out;
-  }
+  return false;
+}
+
+template <class Id>
+void Encoder<Id>::fill(Gap& gap, std::size_t count) {
+  gap.count = count;
+  if (gap.word.size() <= WordMemory<Id>::kLongest) memory_.insert(gap.word, text_end_, gap.begin, count);
+}
+
+template <class Id>
+Id* Encoder<Id>::merge_long(Text word, Id* out) {
+  const std::uint32_t* const ids = vocabulary_->ids();
   for (const Piece& piece : merger_.merge(vocabulary_->merges(), word)) *out++ = static_cast<Id>(ids[piece.symbol]);
   return out;
 }

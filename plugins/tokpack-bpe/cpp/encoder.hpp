@@ -9,7 +9,7 @@
 #include "merge.hpp"
 #include "pretokenizer.hpp"
 #include "vocabulary.hpp"
-#include "word_cache.hpp"
+#include "word_memory.hpp"
 
 namespace tokpack::bpe {
 
@@ -29,23 +29,31 @@ class Encoder {
   Id* encode(Text text, Id* out);
 
  private:
+  /// A word whose ids are not known yet, and the gap that is left for them.
+  struct Gap {
+    Text word;
+    Id* begin;
+    std::size_t count;  // of its ids
+  };
+
   Id* encode_words(Text text, Id* out);
-  Id* encode_word(Text word, Id* out);
   Id* encode_long(Text word, Id* out);
   Id* encode_uncut(Text word, Id* out);
-  Id* encode_medium(Text word, Id* out);
-  Id* miss_short(Text word, Vec16 key, typename ShortWords<Id>::Entry* line, Id* out);
-  Payload<Id> payload(const Id* ids, std::size_t count, std::size_t room);
-  Id* merge(Text word, Id* out);
+  Id* leave_gap(Text word, Id* out);
+  Id* close_gaps(Id* out);
+  void fill_gaps();
+  bool begin_next(ShortMerge& merge, Gap*& gap);
+  void fill(Gap& gap, std::size_t count);
+  Id* merge_long(Text word, Id* out);
 
   std::shared_ptr<const Vocabulary> vocabulary_;
   Pattern pattern_;
+  WordMemory<Id> memory_;
   Merger merger_;
-  ShortWords<Id> short_words_;
-  MediumWords<Id> medium_words_;
-  LongWords<Id> long_words_;
-  std::vector<Id> spill_;
   std::vector<std::uint64_t> marks_;
+  const std::uint8_t* text_end_ = nullptr;
+  std::vector<Gap> gaps_;     // of the current window
+  std::size_t next_gap_ = 0;  // the first whose word is neither known nor being merged
   std::vector<std::uint8_t> kept_bytes_;
 };
 

@@ -6,53 +6,36 @@
 
 namespace tokpack::bpe {
 
-namespace {
-
-/// What neighbours merge into, and where: one number, so that the lowest is both first in rank and leftmost.
-constexpr int kPlaceBits = 32 - kSymbolBits;
-constexpr std::uint32_t kNoMerge = static_cast<std::uint32_t>(kMaxSymbols) << kPlaceBits;
-
-constexpr std::uint32_t candidate(Symbol merged, std::size_t place) {
-  return merged << kPlaceBits | static_cast<std::uint32_t>(place);
+void ShortMerge::begin(const MergeTable& table, Text word) {
+  const std::size_t size = word.size();
+  padded_ = (size + 15) & ~std::size_t{15};
+  for (std::size_t i = 0; i < size; ++i) symbols_[i] = word[i];
+  for (std::size_t i = 0; i + 1 < size; ++i) candidates_[i] = candidate(table.find_bytes(word[i], word[i + 1]), i);
+  for (std::size_t i = size - 1; i < padded_; ++i) candidates_[i] = kNone;
+  symbols_[kNowhere] = kMaxSymbols;
+  places_ = ~std::uint64_t{0} >> (64 - size);
 }
 
-}  // namespace
+bool ShortMerge::advance(const MergeTable& table) {
+  Vec16 lowest = Vec16::load(candidates_);
+  for (std::size_t i = 4; i < padded_; i += 4) lowest = min_u32(lowest, Vec16::load(candidates_ + i));
+  const std::uint32_t best = lowest.lowest_u32();
+  if (best >= kNoMerge) return false;
 
-std::uint64_t merge_short(const MergeTable& table, const std::uint8_t* word, std::size_t size, Symbol* symbols) {
-  alignas(16) std::uint32_t candidates[kShortWord];
-  const std::size_t padded = (size + 3) & ~std::size_t{3};
-  for (std::size_t i = 0; i < size; ++i) symbols[i] = word[i];
-  for (std::size_t i = 0; i + 1 < size; ++i) candidates[i] = candidate(table.find_bytes(word[i], word[i + 1]), i);
-  for (std::size_t i = size - 1; i < padded; ++i) candidates[i] = kNone;
-
-  std::uint64_t alive = ~std::uint64_t{0} >> (64 - size);
-  for (;;) {
-    Vec16 lowest = Vec16::load(candidates);
-    for (std::size_t i = 4; i < padded; i += 4) lowest = min_u32(lowest, Vec16::load(candidates + i));
-    const std::uint32_t best = lowest.lowest_u32();
-    if (best >= kNoMerge) return alive;
-
-    const std::size_t left = best & ((1u << kPlaceBits) - 1);
-    const Symbol merged = best >> kPlaceBits;
-    const std::uint64_t after = alive >> 1 >> left;
-    const std::size_t right = left + 1 + static_cast<std::size_t>(std::countr_zero(after));
-    symbols[left] = merged;
-    candidates[right] = kNone;
-    alive &= ~(std::uint64_t{1} << right);
-
-    const std::uint64_t beyond = after & (after - 1);
-    if (beyond != 0) {
-      const std::size_t next = left + 1 + static_cast<std::size_t>(std::countr_zero(beyond));
-      candidates[left] = candidate(table.find(merged, symbols[next]), left);
-    } else {
-      candidates[left] = kNone;
-    }
-    const std::uint64_t before = alive & ((std::uint64_t{1} << left) - 1);
-    if (before != 0) {
-      const std::size_t previous = 63 - static_cast<std::size_t>(std::countl_zero(before));
-      candidates[previous] = candidate(table.find(symbols[previous], merged), previous);
-    }
-  }
+  at_ = best & ((1u << kPlaceBits) - 1);
+  const Symbol merged = best >> kPlaceBits;
+  symbols_[at_] = merged;
+  const std::uint64_t after = places_ >> 1 >> at_;
+  const std::size_t gone = at_ + 1 + static_cast<std::size_t>(std::countr_zero(after));
+  candidates_[gone] = kNone;
+  places_ &= ~(std::uint64_t{1} << gone);
+  const std::uint64_t beyond = after & (after - 1);
+  const std::size_t next = beyond == 0 ? kNowhere : at_ + 1 + static_cast<std::size_t>(std::countr_zero(beyond));
+  const std::uint64_t earlier = places_ & ((std::uint64_t{1} << at_) - 1);
+  before_ = earlier == 0 ? kNowhere : 63 - static_cast<std::size_t>(std::countl_zero(earlier));
+  at_pair_ = table.prefetched(merged, symbols_[next]);
+  before_pair_ = table.prefetched(symbols_[before_], merged);
+  return true;
 }
 
 void Merger::merge_heap(const MergeTable& table, Text window, std::vector<Piece>& pieces) {
@@ -96,11 +79,13 @@ void Merger::merge_heap(const MergeTable& table, Text window, std::vector<Piece>
 
 void Merger::merge_window(const MergeTable& table, Text window, std::vector<Piece>& pieces) {
   if (window.size() > kShortWord) return merge_heap(table, window, pieces);
-  Symbol symbols[kShortWord];
+  ShortMerge word;
+  word.begin(table, window);
+  while (word.advance(table)) word.settle(table);
   pieces.clear();
-  for (std::uint64_t left = merge_short(table, window.data(), window.size(), symbols); left != 0; left &= left - 1) {
+  for (std::uint64_t left = word.places(); left != 0; left &= left - 1) {
     const auto place = static_cast<std::uint32_t>(std::countr_zero(left));
-    pieces.push_back({symbols[place], place});
+    pieces.push_back({word.symbol_at(place), place});
   }
 }
 

@@ -13,9 +13,45 @@ namespace tokpack::bpe {
 /// Words up to this length are merged in a few vector registers.
 inline constexpr std::size_t kShortWord = 64;
 
-/// Merge a word of 1 to `kShortWord` bytes. Each symbol stands in `symbols` (room for `kShortWord`) where
-/// its first byte was; the set bits of the result are the places that hold one.
-std::uint64_t merge_short(const MergeTable& table, const std::uint8_t* word, std::size_t size, Symbol* symbols);
+/// One short word on its way from bytes to symbols. Every merge waits for what memory says about the pairs that
+/// the one before it made, so that several words do well to take turns: `advance` asks, `settle` takes the
+/// answers.
+class ShortMerge {
+ public:
+  /// Begin with a word of 1 to `kShortWord` bytes.
+  void begin(const MergeTable& table, Text word);
+
+  /// Do the first of the merges that are left, and ask about the new pairs. False if there was none to do.
+  bool advance(const MergeTable& table);
+
+  /// Note what the new pairs merge into. To be called once after every `advance`.
+  TOKPACK_BPE_INLINE void settle(const MergeTable& table) {
+    candidates_[at_] = candidate(table.find(at_pair_), at_);
+    candidates_[before_] = candidate(table.find(before_pair_), before_);
+  }
+
+  /// Bit i is set if a symbol begins at byte i.
+  std::uint64_t places() const { return places_; }
+  Symbol symbol_at(std::size_t place) const { return symbols_[place]; }
+
+ private:
+  /// What neighbours merge into, and where: one number, so that the lowest is both first in rank and leftmost.
+  static constexpr int kPlaceBits = 32 - kSymbolBits;
+  static constexpr std::uint32_t kNoMerge = static_cast<std::uint32_t>(kMaxSymbols) << kPlaceBits;
+  static constexpr std::uint32_t candidate(Symbol merged, std::size_t place) {
+    return merged << kPlaceBits | static_cast<std::uint32_t>(place);
+  }
+
+  /// Past the end: a symbol that is in no pair, and room for answers that nobody needs.
+  static constexpr std::size_t kNowhere = kShortWord;
+
+  alignas(16) std::uint32_t candidates_[kShortWord + 1];  // for each symbol and the one after it
+  Symbol symbols_[kShortWord + 1];                        // each where its first byte was
+  std::uint64_t places_;
+  std::size_t padded_;       // candidates, in whole vectors
+  std::size_t at_, before_;  // the symbol that was made last, and the one before it
+  MergeTable::Query at_pair_, before_pair_;
+};
 
 /// A symbol and where in the word it begins.
 struct Piece {

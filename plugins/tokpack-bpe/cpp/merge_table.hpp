@@ -22,13 +22,20 @@ inline constexpr std::uint32_t kNone = 0xFFFFFFFF;
 inline constexpr int kSymbolBits = 20;
 inline constexpr std::size_t kMaxSymbols = (std::size_t{1} << kSymbolBits) - 1;
 
-/// Open addressing, at most half full: one load for most answers.
+/// Open addressing in buckets of four, at most half full: a pair is where its hash says, or in a bucket after it
+/// if that one is full, which is rare.
 class MergeTable {
  public:
+  /// A pair that is being asked for.
+  struct Query {
+    std::uint64_t key;
+    std::size_t bucket;  // index of its first slot
+  };
+
   /// A table for at most `pairs` pairs.
   explicit MergeTable(std::size_t pairs = 0)
       : bytes_(allocate_table<Symbol>(1 << 16)),
-        mask_(std::bit_ceil(pairs * 2 + 2) - 1),
+        mask_(std::bit_ceil(pairs * 2 + kBucket) - 1),
         slots_(allocate_table<std::uint64_t>(mask_ + 1)) {
     std::fill_n(bytes_.get(), 1 << 16, kNone);
     std::fill_n(slots_.get(), mask_ + 1, kEmpty);
@@ -37,21 +44,34 @@ class MergeTable {
   /// Add a pair that is not in the table yet.
   void insert(Symbol left, Symbol right, Symbol merged) {
     if (left < 256 && right < 256) bytes_[left << 8 | right] = merged;
-    const std::uint64_t key = key_of(left, right);
-    std::size_t at = place(key);
+    const Query query = ask(left, right);
+    std::size_t at = query.bucket;
     while (slots_[at] != kEmpty) at = (at + 1) & mask_;
-    slots_[at] = key << kSymbolBits | merged;
+    slots_[at] = query.key << kSymbolBits | merged;
+  }
+
+  /// Begin to look for a pair: its place is on its way from memory.
+  TOKPACK_BPE_INLINE Query prefetched(Symbol left, Symbol right) const {
+    const Query query = ask(left, right);
+    prefetch(&slots_[query.bucket]);
+    return query;
   }
 
   /// The symbol that the pair merges into, or `kNone`.
-  TOKPACK_BPE_INLINE Symbol find(Symbol left, Symbol right) const {
-    const std::uint64_t key = key_of(left, right);
-    for (std::size_t at = place(key);; at = (at + 1) & mask_) {
-      const std::uint64_t slot = slots_[at];
-      if (slot >> kSymbolBits == key) return static_cast<Symbol>(slot & kMaxSymbols);
-      if (slot == kEmpty) return kNone;
+  TOKPACK_BPE_INLINE Symbol find(Query query) const {
+    for (std::size_t bucket = query.bucket;; bucket = (bucket + kBucket) & mask_) {
+      Symbol found = kNone;
+      for (std::size_t i = 0; i < kBucket; ++i) {
+        const std::uint64_t slot = slots_[bucket + i];
+        found = slot >> kSymbolBits == query.key ? static_cast<Symbol>(slot & kMaxSymbols) : found;
+      }
+      if (found != kNone || slots_[bucket + kBucket - 1] == kEmpty) [[likely]] {
+        return found;
+      }
     }
   }
+
+  TOKPACK_BPE_INLINE Symbol find(Symbol left, Symbol right) const { return find(ask(left, right)); }
 
   /// The same for two bytes.
   TOKPACK_BPE_INLINE Symbol find_bytes(std::uint8_t left, std::uint8_t right) const {
@@ -70,11 +90,12 @@ class MergeTable {
 
  private:
   static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
+  static constexpr std::size_t kBucket = 4;
 
-  static TOKPACK_BPE_INLINE std::uint64_t key_of(Symbol left, Symbol right) {
-    return static_cast<std::uint64_t>(left) << kSymbolBits | right;
+  TOKPACK_BPE_INLINE Query ask(Symbol left, Symbol right) const {
+    const std::uint64_t key = static_cast<std::uint64_t>(left) << kSymbolBits | right;
+    return {key, hash_64(0x9E37, key) & mask_ & ~(kBucket - 1)};
   }
-  TOKPACK_BPE_INLINE std::size_t place(std::uint64_t key) const { return hash_64(0x9E37, key) & mask_; }
 
   std::unique_ptr<Symbol[], FreeMemory> bytes_;
   std::size_t mask_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -68,7 +69,7 @@ class TextBlocks {
     } else {
       block.letter = bytes.ascii_letters();
     }
-    if (const std::uint64_t high = bytes.non_ascii(); (high | spilled_.continuation) != 0) [[unlikely]] {
+    if (const std::uint64_t high = bytes.non_ascii(); (high | spilled_) != 0) [[unlikely]] {
       classify(high, begin, block);
     }
     if (!whole) {
@@ -85,71 +86,52 @@ class TextBlocks {
  private:
   /// Add the multi-byte characters that begin at bits of `high`, and what the last block left over.
   TOKPACK_BPE_NOINLINE void classify(std::uint64_t high, std::size_t begin, Block& block) {
-    add(spilled_, block);
-    high &= ~spilled_.continuation;
-    spilled_ = Block{};
+    // By class, so that a character costs the same whatever it is.
+    std::array<std::uint64_t, kClasses> bits{};
+    bits[static_cast<std::size_t>(spilled_class_)] = spilled_;
+    block.continuation = spilled_;
+    high &= ~spilled_;
+    spilled_ = 0;
     while (high != 0) {
       const int place = std::countr_zero(high);
       const auto [point, length] = decode_padded(begin + static_cast<std::size_t>(place));
-      const std::uint64_t all = (std::uint64_t{1} << length) - 1;
-      Block character;
       const Class kind = class_of(point);
-      const bool has_case = kind == Class::upper || kind == Class::lower;
-      character.letter = has_case || kind == Class::letter ? all : 0;
-      character.number = kind == Class::number ? all : 0;
-      character.space = kind == Class::space ? all : 0;
-      if constexpr (wanted.cases) {
-        character.upper = kind == Class::upper ? all : 0;
-        character.lower = kind == Class::lower ? all : 0;
-        character.mark = kind == Class::mark ? all : 0;
-      }
-      character.continuation = all - 1;
-      add(shifted(character, [place](std::uint64_t bits) { return bits << place; }), block);
+      const std::uint64_t all = (std::uint64_t{1} << length) - 1;
+      bits[static_cast<std::size_t>(kind)] |= all << place;
+      block.continuation |= (all - 1) << place;
       high &= ~(all << place);
       if (place + static_cast<int>(length) > 64) {
-        spilled_ = shifted(character, [place](std::uint64_t bits) { return bits >> (64 - place); });
+        spilled_ = all >> (64 - place);
+        spilled_class_ = kind;
       }
+    }
+    const auto of = [&](Class kind) { return bits[static_cast<std::size_t>(kind)]; };
+    block.letter |= of(Class::upper) | of(Class::lower) | of(Class::letter);
+    block.number |= of(Class::number);
+    block.space |= of(Class::space);
+    if constexpr (wanted.cases) {
+      block.upper |= of(Class::upper);
+      block.lower |= of(Class::lower);
+      block.mark |= of(Class::mark);
     }
   }
 
   /// The character at `at`, of which no byte beyond the text is read.
-  Character decode_padded(std::size_t at) const {
-    if (at + 4 <= text_.size()) return decode(text_.data() + at);
+  TOKPACK_BPE_INLINE Character decode_padded(std::size_t at) const {
+    if (at + 4 <= text_.size()) [[likely]] {
+      return decode(text_.data() + at);
+    }
     std::uint8_t copy[4] = {};
     std::memcpy(copy, text_.data() + at, text_.size() - at);
     return decode(copy);
   }
 
-  template <class Shift>
-  static Block shifted(const Block& character, Shift shift) {
-    Block moved;
-    moved.letter = shift(character.letter);
-    moved.number = shift(character.number);
-    moved.space = shift(character.space);
-    moved.continuation = shift(character.continuation);
-    if constexpr (wanted.cases) {
-      moved.upper = shift(character.upper);
-      moved.lower = shift(character.lower);
-      moved.mark = shift(character.mark);
-    }
-    return moved;
-  }
-
-  static void add(const Block& more, Block& block) {
-    block.letter |= more.letter;
-    block.number |= more.number;
-    block.space |= more.space;
-    block.continuation |= more.continuation;
-    if constexpr (wanted.cases) {
-      block.upper |= more.upper;
-      block.lower |= more.lower;
-      block.mark |= more.mark;
-    }
-  }
+  static constexpr std::size_t kClasses = static_cast<std::size_t>(Class::end) + 1;
 
   Text text_;
   std::size_t at_ = 0;
-  Block spilled_;
+  std::uint64_t spilled_ = 0;  // bytes of a block that belong to the last character of the one before
+  Class spilled_class_ = Class::other;
   std::uint8_t tail_[64];
 };
 

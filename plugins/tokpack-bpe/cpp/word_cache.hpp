@@ -89,11 +89,14 @@ class ShortWords {
     return (Vec16::load(from) & Vec16::load(shape)) | Vec16::load(shape + 16);
   }
 
-  /// The same without reading beyond the word.
-  static Vec16 key_at_end(const std::uint8_t* from, std::size_t size) {
+  /// The key of a word of at most 15 bytes in a text that ends at `end`, beyond which nothing is read.
+  static TOKPACK_BPE_INLINE Vec16 key(Text word, const std::uint8_t* end) {
+    if (end - word.data() >= 16) [[likely]] {
+      return key(word.data(), word.size());
+    }
     std::uint8_t copy[16] = {};
-    std::memcpy(copy, from, std::min<std::size_t>(size, 16));
-    return key(copy, size);
+    std::memcpy(copy, word.data(), word.size());
+    return key(copy, word.size());
   }
 
   TOKPACK_BPE_INLINE Entry* line(Vec16 key) const {
