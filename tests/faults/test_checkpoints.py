@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from counts import scaled
 from layer import CRASHED, Fault, Layer, Operation, faults_of, interposed
 from replay import crash_states
 from scenarios import run_forked, snapshot
@@ -146,7 +147,7 @@ def test_a_fault_at_every_operation(first: bool, every: bool, memory: Path, prov
     proved("faults at operations", tried)
 
 
-@pytest.mark.parametrize("states", [500, pytest.param(20_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("states", [500, pytest.param(scaled(20_000), marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_the_power_goes(states: int, first: bool, memory: Path, proved) -> None:
     run = begun(memory, first)

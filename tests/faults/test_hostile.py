@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from counts import scaled
 from scenarios import OUTPUT, encode_scenario
 from tripwire import tripwire
 
+from tokpack.batches import TextBatch
 from tokpack.dataset.manifest import MANIFEST_NAME
 from tokpack.dataset.store import open_dataset
 from tokpack.dataset.verify import verify_dataset
 from tokpack.errors import TokpackError
+from tokpack.plugins import discover
+from tokpack.protocols import TokenizerOptions
+from tokpack.specs import load
 
 NAMES = [
     "../../etc/passwd", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "C:\\x", "\0", "x\0y", "train.bin\n",
@@ -77,7 +83,11 @@ def encoded(manifest: dict[str, Any], rng: random.Random) -> bytes:
     return content
 
 
-@pytest.mark.parametrize("count", [10_000, pytest.param(1_000_000, marks=pytest.mark.nightly)])
+SPECIAL = ("eos_token", "bos_token", "pad_token")
+SLOW = [pytest.mark.nightly, pytest.mark.timeout(0)]
+
+
+@pytest.mark.parametrize("count", [10_000, pytest.param(scaled(1_000_000), marks=SLOW)])
 def test_mutated_manifests(count: int, memory: Path, proved) -> None:
     scenario = encode_scenario("bin")
     scenario.prepare(memory)
@@ -111,3 +121,57 @@ def test_mutated_manifests(count: int, memory: Path, proved) -> None:
     assert refused > different // 2
     proved("hostile manifests", different)
     shutil.rmtree(folder)
+
+
+def mutated_files(path: Path, count: int, proved: Any, what: str, use: Callable[[], object]) -> None:
+    """Change a JSON file again and again, and use what it belongs to."""
+    genuine = json.loads(path.read_text())
+    use()
+    rng = random.Random(count)
+    refused = 0
+    for _ in range(count):
+        content = encoded(mutated(genuine, rng), rng)
+        path.write_bytes(content)
+        with tripwire() as heard:
+            try:
+                use()
+            except TokpackError:
+                refused += 1
+            except Exception as error:
+                pytest.fail(f"{error!r} for {content!r}")
+        assert not heard, (heard, content)
+    assert refused > count // 30  # hardly any part of a tokenizer's settings is looked at
+    proved(what, count)
+
+
+@pytest.mark.parametrize("count", [3_000, pytest.param(scaled(200_000), marks=SLOW)])
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_mutated_tokenizers(count: int, name: str, memory: Path, proved) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.BPE({letter: n for n, letter in enumerate("atex ")}, [])
+    )
+    tokenizer.normalizer = tokenizers.normalizers.NFC()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["<s>"])
+    tokenizer.save(str(memory / "tokenizer.json"))
+    (memory / "tokenizer_config.json").write_text(json.dumps(dict.fromkeys(SPECIAL, "<s>")))
+    texts = TextBatch.from_texts(["a text"])
+    opened = load(discover().tokenizers["hf"].open)
+
+    def use() -> None:
+        opened(str(memory), TokenizerOptions()).encode_batch(texts)
+
+    mutated_files(memory / name, count, proved, "hostile tokenizer files", use)
+
+
+@pytest.mark.parametrize("count", [2_000, pytest.param(scaled(200_000), marks=SLOW)])
+def test_mutated_checkpoints(count: int, memory: Path, proved) -> None:
+    torch = pytest.importorskip("torch")
+    from tokpack.train.checkpoint import Checkpoint, Checkpoints, load_checkpoint
+
+    value = torch.arange(6.0)
+    saved = Checkpoint(12, {"w": value}, {"w/exp_avg": value}, {"torch": value.byte()}, {"step": 12})
+    Checkpoints(memory / "checkpoints", keep=2, background=False).save(saved)
+    index = memory / "checkpoints" / "step-00000012" / "checkpoint.json"
+    mutated_files(index, count, proved, "hostile checkpoint files", lambda: load_checkpoint(memory))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from counts import scaled
 from layer import Operation
 from replay import Disk, Tree, crash_states
 from scenarios import (
@@ -103,7 +104,7 @@ def check_power_loss(scenario: Scenario, memory: Path, states: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "states", [5_100, pytest.param(200_000, marks=[pytest.mark.nightly, pytest.mark.timeout(0)])]
+    "states", [5_100, pytest.param(scaled(200_000), marks=[pytest.mark.nightly, pytest.mark.timeout(0)])]
 )
 @pytest.mark.parametrize(("scenario", "share"), SHARES, ids=lambda value: getattr(value, "name", None))
 def test_the_power_goes(scenario: Scenario, share: int, states: int, memory: Path, proved) -> None:

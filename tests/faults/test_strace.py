@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from counts import scaled
 from scenarios import OUTPUT, encode_scenario, snapshot
 
 CALLS = ("write", "fsync", "ftruncate", "rename", "mkdir", "unlink", "unlinkat", "rmdir")
@@ -44,7 +45,7 @@ def traced(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("runs", [100, pytest.param(2_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("runs", [100, pytest.param(scaled(2_000), marks=pytest.mark.nightly)])
 def test_system_calls_that_fail_or_kill(runs: int, memory: Path, proved) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from counts import scaled
 from scenarios import snapshot
 
 import tokpack
@@ -145,7 +146,7 @@ def test_one_of_many_works_the_others_are_told(folder: Path) -> None:
         assert not (folder / "tokenized.partial").exists()
 
 
-@pytest.mark.parametrize("rounds", [40, pytest.param(2_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("rounds", [40, pytest.param(scaled(2_000), marks=pytest.mark.nightly)])
 def test_a_reader_sees_the_old_or_the_new(folder: Path, rounds: int, proved) -> None:
     """While a dataset is replaced again and again, whoever opens it has one of the two, whole."""
     sizes = set()

@@ -10,10 +10,11 @@ import errno
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 from tokpack.dataset.manifest import FileInfo
 from tokpack.errors import LockedError, StorageError
@@ -32,6 +33,7 @@ __all__ = [
 
 _READ_BYTES = 1 << 20
 _LOCK_ATTEMPTS = 100
+_THREADS = threading.Lock()
 
 
 class HashingFile:
@@ -208,22 +210,33 @@ def _aside(new: Path) -> Path:
 class DirectoryLock:
     """At most one process works in a directory; the lock dies with its process.
 
-    A POSIX record lock, which workers do not inherit: one that outlives its parent cannot keep it.
+    A POSIX record lock, which workers do not inherit: one that outlives its parent cannot keep it. Within a
+    process such a lock excludes nobody, and ends when any other file object of it is closed; so threads are
+    kept apart by a set of what is held here.
     """
 
+    _held: ClassVar[set[Path]] = set()
+
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "lock"
+        self._path = directory.absolute() / "lock"
         self._file: Any = None
 
     def acquire(self) -> None:
         """Take the lock at once, making its directory. Raises LockedError naming the owner, StorageError."""
+        with _THREADS:
+            if self._path in self._held:
+                raise self._locked(f"process {os.getpid()}, which is this one")
+            self._held.add(self._path)
         try:
             for _ in range(_LOCK_ATTEMPTS):
                 if self._take():
                     return
-        except OSError as error:
-            raise storage_error(error, self._path) from error
-        raise self._locked("others that come and go")
+            raise self._locked("others that come and go")
+        except BaseException as error:
+            self._held.discard(self._path)
+            if isinstance(error, OSError):
+                raise storage_error(error, self._path) from error
+            raise
 
     def _take(self) -> bool:
         """Take the lock; False if its owner left at this very moment, removing file and directory."""
@@ -268,3 +281,4 @@ class DirectoryLock:
         with suppress(OSError):
             self._file.close()
         self._file = None
+        self._held.discard(self._path)
