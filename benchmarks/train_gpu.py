@@ -24,7 +24,7 @@ from nanogpt_style import NanoStyle
 from training import BareStep, machine, make_dataset, open_for, settings_for, take_turns
 
 from tokpack.train.checkpoint import Checkpoints
-from tokpack.train.model import padded_vocab_size
+from tokpack.train.shape import padded_vocab_size
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.run import encode_job
 from tokpack.plugins import discover
 from tokpack.protocols import SourceOptions
-from tokpack.train.config import Settings, expand, merge
-from tokpack.train.layers import layered
+from tokpack.train.config import Settings
+from tokpack.train.layers import expand, layered, merge
 from tokpack.train.loop import train
 from tokpack.train.objective import make_loss, parallelise
 from tokpack.train.opening import open_run

@@ -15,9 +15,8 @@ from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.run import encode_job
 from tokpack.plugins import discover
 from tokpack.protocols import SourceOptions
-from tokpack.train.config import expand, merge
 from tokpack.train.folder import RunFolder
-from tokpack.train.layers import layered
+from tokpack.train.layers import expand, layered, merge
 from tokpack.train.loop import Outcome, train
 from tokpack.train.opening import open_run
 from tokpack.train.runs import Run

@@ -94,6 +94,7 @@ def test_signal_to_the_process_saves_and_resume_finishes(place: Path, run: Run) 
     while not (metrics.exists() and metrics.stat().st_size > 500):
         assert process.poll() is None
         time.sleep(0.02)
+    checked(run("train", "--resume", "runs/long"), 75, "runs/long is in use: another process trains there")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokpack.errors import UsageError
-from tokpack.train.config import (
-    DataConfig,
-    OptimConfig,
-    Settings,
-    dump_toml,
-    expand,
-    merge,
-    read_toml,
-    settings_from,
-)
+from tokpack.train.config import DataConfig, OptimConfig, Settings
+from tokpack.train.layers import expand, merge
+from tokpack.train.parsing import dump_toml, read_toml, settings_from
 from tokpack.train.presets import PRESETS, preset_values
 
 

@@ -8,10 +8,10 @@ import torch
 from tokpack.errors import UsageError
 from tokpack.train import devices
 from tokpack.train.attention import choose_kernel
-from tokpack.train.config import settings_from
 from tokpack.train.devices import Compute, check_memory, estimate_bytes, find_device, peak_flops
-from tokpack.train.model import complete
+from tokpack.train.parsing import settings_from
 from tokpack.train.presets import preset_values
+from tokpack.train.shape import complete
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 

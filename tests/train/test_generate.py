@@ -12,7 +12,8 @@ from tokpack.protocols import TokenizerOptions
 from tokpack.tokenizers.byte import open_tokenizer
 from tokpack.train.config import ModelConfig
 from tokpack.train.generate import Sampling, draw, generate, stream_text
-from tokpack.train.model import GPT, complete
+from tokpack.train.model import GPT
+from tokpack.train.shape import complete
 
 
 @pytest.fixture(scope="module")

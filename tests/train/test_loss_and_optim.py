@@ -12,10 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tokpack.errors import DamagedError
 from tokpack.train.config import ModelConfig, OptimConfig, ScheduleConfig
 from tokpack.train.loss import chunk_for, cross_entropy_sum, linear_cross_entropy_sum
-from tokpack.train.model import GPT, complete
+from tokpack.train.model import GPT
 from tokpack.train.muon import Muon
 from tokpack.train.optim import Optimizers, clip_gradients
 from tokpack.train.schedule import learning_rate
+from tokpack.train.shape import complete
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 16, 64])

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from tokpack.errors import DamagedError, UsageError
-from tokpack.train.attention import AttentionPlan, plan_attention
-from tokpack.train.config import ModelConfig, settings_from
+from tokpack.train.attention import CAUSAL, AttentionPlan, attend, plan_attention
+from tokpack.train.config import ModelConfig
 from tokpack.train.hf import export_hf, from_hf, import_hf, to_hf
-from tokpack.train.model import GPT, KVCache, complete, count_parameters, padded_vocab_size
+from tokpack.train.model import GPT, KVCache
+from tokpack.train.parsing import settings_from
 from tokpack.train.presets import PRESETS, preset_values
+from tokpack.train.shape import complete, count_parameters, padded_vocab_size
 
 SEQ_LEN, VOCAB = 48, 203
 
@@ -220,3 +222,16 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(UsageError, match="even"):
         small(**LLAMA | {"head_dim": 7})
     assert replace(SHAPES["gpt2"], seq_len=SEQ_LEN) == SHAPES["gpt2"]
+
+
+@pytest.mark.parametrize("seq_len", [8, 256, 257])
+def test_short_rows_attend_in_float32_on_a_cpu(seq_len: int) -> None:
+    """Also under autocast, which would narrow them; longer rows take the kernel of their own dtype."""
+    chance = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(2, 2, seq_len, 8, generator=chance).bfloat16() for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(q, k, v, CAUSAL, window=0, scale=0.3, dropout=0.0)
+    wide = [x.float() for x in (q, k, v)] if seq_len <= 256 else [q, k, v]
+    expected = torch.nn.functional.scaled_dot_product_attention(*wide, is_causal=True, scale=0.3)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected.bfloat16())

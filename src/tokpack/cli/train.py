@@ -175,9 +175,9 @@ def _open(
     resume: Path | None,
 ) -> Run:
     """Lay the settings over each other: saved ones, a file, flags; then build the run."""
-    from tokpack.train.config import expand, merge, nest, parse_assignment, read_toml
     from tokpack.train.corpus import open_corpus
-    from tokpack.train.layers import layered, without_factory
+    from tokpack.train.layers import expand, layered, merge, nest, parse_assignment, without_factory
+    from tokpack.train.parsing import read_toml
 
     asked = merge(*(nest(name, value) for name, value in flags.items() if value is not None))
     asked = merge(asked, *(nest("data.sampler_options", parse_assignment(text)) for text in sampler_options))
@@ -207,7 +207,7 @@ def _open(
 
 def _introduce(run: Run) -> None:
     """Print every setting once, then what was found out."""
-    from tokpack.train.config import dump_toml
+    from tokpack.train.parsing import dump_toml
 
     facts = run.facts
     typer.echo(dump_toml(run.settings))

@@ -12,6 +12,7 @@ change from step to step.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, cast
@@ -25,6 +26,10 @@ from tokpack.errors import UsageError
 __all__ = ["CAUSAL", "AttentionPlan", "Kernel", "attend", "choose_kernel", "plan_attention"]
 
 Kernel = Literal["sdpa", "flex", "varlen"]
+
+#: Rows up to this long attend in float32 on a CPU: torch's bfloat16 kernel takes up to four times as long
+#: there, since its backward pass works in blocks that short rows do not fill.
+_SHORT = 256
 
 
 class AttentionPlan(NamedTuple):
@@ -153,9 +158,22 @@ def attend(
         return cast(Tensor, _flex_attention()(q, k, v, block_mask=mask, scale=scale, enable_gqa=grouped))
     if mask is None and narrow:  # the caller planned nothing for this layer: generation, or a test
         mask = _causal(q.shape[2], window, q.device)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale, enable_gqa=grouped
-    )
+    kept, wide = q.dtype, q.device.type == "cpu" and q.shape[2] <= _SHORT
+    # Autocast would narrow the arguments again.
+    with torch.autocast(q.device.type, enabled=False) if wide else nullcontext():
+        if wide:
+            q, k, v = q.float(), k.float(), v.float()
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=mask is None,
+            scale=scale,
+            enable_gqa=grouped,
+        )
+    return out.to(kept)
 
 
 def _varlen(

@@ -16,7 +16,7 @@ from torch import Tensor
 from tokpack.errors import UsageError
 from tokpack.train.config import ModelConfig, Settings
 from tokpack.train.loss import chunk_for
-from tokpack.train.model import count_parameters, padded_vocab_size
+from tokpack.train.shape import count_parameters, padded_vocab_size
 
 __all__ = [
     "Compute",

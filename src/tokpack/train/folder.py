@@ -24,8 +24,9 @@ from tokpack.plugins import Plugins
 from tokpack.protocols import Tokenizer, TokenizerOptions
 from tokpack.references import Reference
 from tokpack.specs import load
-from tokpack.train.config import Settings, dump_toml, read_toml
+from tokpack.train.config import Settings
 from tokpack.train.durable import sync, write_json
+from tokpack.train.parsing import dump_toml, read_toml
 
 __all__ = ["RunFolder"]
 

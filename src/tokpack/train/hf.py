@@ -19,115 +19,11 @@ from torch import Tensor
 
 from tokpack.errors import DamagedError, StorageError, UsageError
 from tokpack.train.config import ModelConfig
-from tokpack.train.model import GPT, complete
+from tokpack.train.hf_layout import ACTIVATION, ARCHITECTURE, DEFAULTS, FIELDS, FIXED, LAYERS, OUTER, PREFIX
+from tokpack.train.model import GPT
+from tokpack.train.shape import complete
 
 __all__ = ["export_hf", "from_hf", "import_hf", "to_hf"]
-
-# Per layer: our name -> theirs. Several of theirs lie one after another in ours.
-_QKV = tuple(f"self_attn.{part}_proj.weight" for part in "qkv")
-_LLAMA_LAYER: dict[str, tuple[str, ...]] = {
-    "attention_norm.weight": ("input_layernorm.weight",),
-    "attention.qkv.weight": _QKV,
-    "attention.out.weight": ("self_attn.o_proj.weight",),
-    "ffn_norm.weight": ("post_attention_layernorm.weight",),
-    "ffn.up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-    "ffn.down.weight": ("mlp.down_proj.weight",),
-}
-_GEMMA3_LAYER = _LLAMA_LAYER | {
-    "attention.q_norm.weight": ("self_attn.q_norm.weight",),
-    "attention.k_norm.weight": ("self_attn.k_norm.weight",),
-    "attention_post.weight": ("post_attention_layernorm.weight",),
-    "ffn_norm.weight": ("pre_feedforward_layernorm.weight",),
-    "ffn_post.weight": ("post_feedforward_layernorm.weight",),
-}
-_GPT2_LAYER: dict[str, tuple[str, ...]] = {
-    f"{ours}.{kind}": (f"{theirs}.{kind}",)
-    for ours, theirs in {
-        "attention_norm": "ln_1",
-        "attention.qkv": "attn.c_attn",
-        "attention.out": "attn.c_proj",
-        "ffn_norm": "ln_2",
-        "ffn.up": "mlp.c_fc",
-        "ffn.down": "mlp.c_proj",
-    }.items()
-    for kind in ("weight", "bias")
-}
-_LAYERS = {"gpt2": _GPT2_LAYER, "llama": _LLAMA_LAYER, "gemma3_text": _GEMMA3_LAYER}
-_OUTER = {
-    "gpt2": {
-        "embedding.weight": "transformer.wte.weight",
-        "position.weight": "transformer.wpe.weight",
-        "norm.weight": "transformer.ln_f.weight",
-        "norm.bias": "transformer.ln_f.bias",
-    },
-    "llama": {
-        "embedding.weight": "model.embed_tokens.weight",
-        "norm.weight": "model.norm.weight",
-        "head.weight": "lm_head.weight",
-    },
-}
-_OUTER["gemma3_text"] = _OUTER["llama"]
-_PREFIX = {"gpt2": "transformer.h", "llama": "model.layers", "gemma3_text": "model.layers"}
-
-# config.json -> ours, where only the name differs.
-_FIELDS: dict[str, dict[str, str]] = {
-    "gpt2": {
-        "vocab_size": "vocab_size",
-        "n_positions": "seq_len",
-        "n_embd": "hidden_size",
-        "n_layer": "num_layers",
-        "n_head": "num_heads",
-        "n_inner": "ffn_size",
-        "layer_norm_epsilon": "norm_eps",
-        "resid_pdrop": "dropout",
-    },
-    "llama": {
-        "vocab_size": "vocab_size",
-        "max_position_embeddings": "seq_len",
-        "hidden_size": "hidden_size",
-        "num_hidden_layers": "num_layers",
-        "num_attention_heads": "num_heads",
-        "num_key_value_heads": "num_kv_heads",
-        "head_dim": "head_dim",
-        "intermediate_size": "ffn_size",
-        "rms_norm_eps": "norm_eps",
-        "rope_theta": "rope_theta",
-        "tie_word_embeddings": "tied",
-    },
-}
-_FIELDS["gemma3_text"] = _FIELDS["llama"] | {
-    "rope_local_base_freq": "rope_theta_local",
-    "sliding_window": "sliding_window",
-    "sliding_window_pattern": "global_every",
-}
-_FIXED: dict[str, dict[str, Any]] = {
-    "gpt2": {"norm": "layer", "position": "learned", "activation": "gelu", "bias": True, "tied": True},
-    "llama": {"norm": "rms", "position": "rope", "activation": "swiglu", "bias": False},
-    "gemma3_text": {
-        "norm": "rms",
-        "position": "rope",
-        "activation": "geglu",
-        "bias": False,
-        "norm_offset": True,
-        "post_norm": True,
-        "qk_norm": True,
-        "scale_embedding": True,
-    },
-}
-# What transformers assumes where an older config.json says nothing.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gpt2": {},
-    "llama": {"tie_word_embeddings": False, "rope_theta": 10_000.0},
-    "gemma3_text": {
-        "tie_word_embeddings": True,
-        "rope_theta": 1_000_000.0,
-        "rope_local_base_freq": 10_000.0,
-        "sliding_window_pattern": 6,
-        "head_dim": 256,
-    },
-}
-_ARCHITECTURE = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "gemma3_text": "Gemma3ForCausalLM"}
-_ACTIVATION = {"gpt2": "gelu_new", "llama": "silu", "gemma3_text": "gelu_pytorch_tanh"}
 
 
 def from_hf(
@@ -140,13 +36,13 @@ def from_hf(
         DamagedError: a tensor is missing.
     """
     kind = str(config.get("model_type"))
-    if kind not in _LAYERS:
-        raise UsageError(f"model_type {kind!r} is not supported; supported: {', '.join(_LAYERS)}")
-    values = _DEFAULTS[kind] | dict(config)
+    if kind not in LAYERS:
+        raise UsageError(f"model_type {kind!r} is not supported; supported: {', '.join(LAYERS)}")
+    values = DEFAULTS[kind] | dict(config)
     _flatten_rope(values)
     _refuse_variants(kind, values)
-    known = {ours: values[theirs] for theirs, ours in _FIELDS[kind].items() if values.get(theirs) is not None}
-    shape = ModelConfig(**_FIXED[kind], **known)
+    known = {ours: values[theirs] for theirs, ours in FIELDS[kind].items() if values.get(theirs) is not None}
+    shape = ModelConfig(**FIXED[kind], **known)
     if kind == "gemma3_text" and (scalar := values.get("query_pre_attn_scalar")):
         shape = replace(shape, attention_scale=float(scalar) ** -0.5)
     shape = complete(shape, vocab_size=shape.vocab_size, seq_len=shape.seq_len)
@@ -174,7 +70,7 @@ def _scaled(rope: Mapping[str, Any]) -> bool:
 
 def _refuse_variants(kind: str, values: Mapping[str, Any]) -> None:
     activation = values.get("activation_function" if kind == "gpt2" else "hidden_activation") or values.get(
-        "hidden_act", _ACTIVATION[kind]
+        "hidden_act", ACTIVATION[kind]
     )
     for name, wrong in {
         "rope_scaling": bool(values.get("rope_scaling")),
@@ -183,7 +79,7 @@ def _refuse_variants(kind: str, values: Mapping[str, Any]) -> None:
         "scale_attn_by_inverse_layer_idx": bool(values.get("scale_attn_by_inverse_layer_idx")),
         "final_logit_softcapping": bool(values.get("final_logit_softcapping")),
         "attn_logit_softcapping": bool(values.get("attn_logit_softcapping")),
-        "the activation": activation != _ACTIVATION[kind],
+        "the activation": activation != ACTIVATION[kind],
     }.items():
         if wrong:
             raise UsageError(f"this {kind} variant sets {name}, which tokpack's model does not have")
@@ -192,11 +88,11 @@ def _refuse_variants(kind: str, values: Mapping[str, Any]) -> None:
 def _names(kind: str, shape: ModelConfig) -> dict[str, tuple[str, ...]]:
     """Our state dict's names -> theirs, all layers."""
     names: dict[str, tuple[str, ...]] = {
-        ours: (name,) for ours, name in _OUTER[kind].items() if ours != "head.weight" or not shape.tied
+        ours: (name,) for ours, name in OUTER[kind].items() if ours != "head.weight" or not shape.tied
     }
     for layer in range(shape.num_layers):
-        for ours, theirs in _LAYERS[kind].items():
-            names[f"blocks.{layer}.{ours}"] = tuple(f"{_PREFIX[kind]}.{layer}.{name}" for name in theirs)
+        for ours, theirs in LAYERS[kind].items():
+            names[f"blocks.{layer}.{ours}"] = tuple(f"{PREFIX[kind]}.{layer}.{name}" for name in theirs)
     return names
 
 
@@ -232,10 +128,10 @@ def to_hf(shape: ModelConfig, state: Mapping[str, Tensor]) -> tuple[dict[str, An
     Raises:
         UsageError: Hugging Face has no model of this shape.
     """
-    kind = next((kind for kind in _LAYERS if _is_kind(kind, shape)), None)
+    kind = next((kind for kind in LAYERS if _is_kind(kind, shape)), None)
     if kind is None:
         raise UsageError(
-            f"no Hugging Face layout fits this model; exportable are: {', '.join(_LAYERS)}; "
+            f"no Hugging Face layout fits this model; exportable are: {', '.join(LAYERS)}; "
             "use the run's own safetensors file instead"
         )
     tensors: dict[str, Tensor] = {}
@@ -246,9 +142,9 @@ def to_hf(shape: ModelConfig, state: Mapping[str, Tensor]) -> tuple[dict[str, An
         parts = torch.split(tensor, _part_sizes(shape, ours)) if len(theirs) > 1 else (tensor,)
         for name, part in zip(theirs, parts, strict=True):
             tensors[name] = (part.T if _transposed(kind, ours) else part).contiguous().clone()
-    config = {theirs: getattr(shape, ours) for theirs, ours in _FIELDS[kind].items()}
-    config |= {"model_type": kind, "architectures": [_ARCHITECTURE[kind]], "dtype": "float32"}
-    config["activation_function" if kind == "gpt2" else "hidden_act"] = _ACTIVATION[kind]
+    config = {theirs: getattr(shape, ours) for theirs, ours in FIELDS[kind].items()}
+    config |= {"model_type": kind, "architectures": [ARCHITECTURE[kind]], "dtype": "float32"}
+    config["activation_function" if kind == "gpt2" else "hidden_act"] = ACTIVATION[kind]
     if kind == "gpt2":
         config |= {"attn_pdrop": shape.dropout, "embd_pdrop": shape.dropout, "tie_word_embeddings": True}
     if kind == "gemma3_text":
@@ -262,7 +158,7 @@ def to_hf(shape: ModelConfig, state: Mapping[str, Tensor]) -> tuple[dict[str, An
 
 
 def _is_kind(kind: str, shape: ModelConfig) -> bool:
-    wanted = _FIXED[kind]
+    wanted = FIXED[kind]
     plain = ModelConfig()
     flags = ("norm_offset", "post_norm", "qk_norm", "scale_embedding")
     if any(getattr(shape, flag) != wanted.get(flag, False) for flag in flags):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tokpack.errors import UsageError
-from tokpack.train.config import Settings, merge, settings_from
+from tokpack.train.config import Settings
+from tokpack.train.parsing import settings_from
 from tokpack.train.presets import preset_values
 
-__all__ = ["layered", "without_factory"]
+__all__ = ["expand", "layered", "merge", "nest", "parse_assignment", "without_factory"]
 
 
 def layered(layers: Iterable[Mapping[str, Any]], *, origin: str = "the settings") -> Settings:
@@ -62,3 +64,43 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested mappings over each other, the later winning."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = result.get(key)
+            nested = isinstance(value, Mapping)
+            result[key] = merge(below if isinstance(below, Mapping) else {}, value) if nested else value
+    return result
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Turn ``optim.lr=3e-4`` into ``{"optim": {"lr": 0.0003}}``; the value is TOML, or else a string.
+
+    Raises:
+        UsageError: there is no ``=`` or no name before it.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"{text!r} is no setting; write SECTION.KEY=VALUE, such as optim.lr=3e-4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return nest(name.strip(), parsed)
+
+
+def nest(name: str, value: Any) -> dict[str, Any]:
+    """Turn a dotted name and a value into nested mappings."""
+    result: Any = value
+    for part in reversed(name.split(".")):
+        result = {part: result}
+    return dict(result)
+
+
+def expand(assignments: Iterable[str]) -> dict[str, Any]:
+    """Merge several ``SECTION.KEY=VALUE`` texts in order."""
+    return merge(*map(parse_assignment, assignments))

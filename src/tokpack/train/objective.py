@@ -18,7 +18,8 @@ from tokpack.train.attention import AttentionPlan
 from tokpack.train.config import ModelConfig, TrainConfig
 from tokpack.train.devices import Compute
 from tokpack.train.loss import chunk_for, cross_entropy_sum, linear_cross_entropy_sum
-from tokpack.train.model import GPT, padded_vocab_size
+from tokpack.train.model import GPT
+from tokpack.train.shape import padded_vocab_size
 
 __all__ = [
     "NextTokenLoss",

@@ -10,7 +10,7 @@ import torch
 from tokpack.errors import UsageError
 from tokpack.train.config import Settings
 from tokpack.train.corpus import Corpus
-from tokpack.train.model import complete
+from tokpack.train.shape import complete
 
 __all__ = ["check_ids", "complete_settings", "identity_of"]
 

@@ -20,12 +20,12 @@ from tokpack.train.config import Settings
 from tokpack.train.corpus import Corpus
 from tokpack.train.devices import Compute
 from tokpack.train.folder import RunFolder
-from tokpack.train.model import flops_per_token
 from tokpack.train.objective import NextTokenLoss, build_model, full_tensor, load_weights
 from tokpack.train.optim import Optimizers
 from tokpack.train.progress import Progress
 from tokpack.train.resolve import identity_of
 from tokpack.train.rng import gather_rng
+from tokpack.train.shape import flops_per_token
 from tokpack.train.trackers import Trackers, open_trackers
 
 __all__ = ["Run"]
