@@ -1,10 +1,15 @@
-"""What all tests share, those of the plugins too: a cache of their own, new for every run."""
+"""What all tests share, those of the plugins too: no limit of milliseconds, and a cache new for every run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# No test depends on how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
