@@ -61,10 +61,11 @@ def die_at(event_number: int, run: Path) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def test_killed_before_every_file_event_last_loads(tmp_path: Path) -> None:
-    number, loaded = 0, set()
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.nightly)])
+def test_killed_before_every_file_event_last_loads(tmp_path: Path, stride: int) -> None:
+    number, loaded = 1 - stride, set()
     while True:
-        number += 1
+        number += stride
         run = tmp_path / str(number)
         save_steps(run, range(1, 2))
         status = die_at(number, run)

@@ -69,14 +69,15 @@ def uninterrupted(
     return load_checkpoint(run.folder.path), course(records(run.folder.path))
 
 
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.nightly)])
 def test_resume_is_bitwise_at_every_step(
-    start: Start, finish: Finish, records: Records, uninterrupted: Any
+    start: Start, finish: Finish, records: Records, uninterrupted: Any, every: int
 ) -> None:
     """One run, stopped and resumed by itself after each of its steps."""
     expected, expected_course = uninterrupted
     assert {"loss", "validation_loss", "sample"} <= {key for record in expected_course for key in record}
     run = start(*BITWISE)
-    for step in range(STEPS + 1):
+    for step in range(0, STEPS + 1, every):
         outcome = finish(run, at=step)
         assert (outcome.step, outcome.stopped_by) == (step, "SIGTERM")
         run = start(resume=run.folder.path)
