@@ -15,16 +15,32 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tokpack.errors import StorageError, TokpackError, UsageError
+from tokpack.network import spare_metadata_service
 
-__all__ = ["expand", "input_size", "is_url", "open_filesystem", "open_input", "storage_errors"]
+__all__ = [
+    "collapsed_url",
+    "expand",
+    "input_size",
+    "is_url",
+    "open_filesystem",
+    "open_input",
+    "storage_errors",
+]
 
 # Two letters or more before the colon: C:\x is a path.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(?:::[a-z][a-z0-9+.-]+)*://", re.IGNORECASE)
+_COLLAPSED = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
 
 
 def is_url(path: str) -> bool:
     """Tell a URL from a path of this machine."""
     return _URL.match(path) is not None
+
+
+def collapsed_url(path: Path) -> str | None:
+    """Return the URL that was taken for a path, which keeps one of its slashes only; None for a path."""
+    found = _COLLAPSED.match(str(path))
+    return None if found is None else f"{found[0]}/{str(path)[found.end() :]}"
 
 
 @contextmanager
@@ -59,6 +75,8 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise UsageError(f"{url} needs fsspec; try: pip install tokpack[remote]") from error
+    if protocol in ("s3", "s3a"):
+        spare_metadata_service()
     try:
         with storage_errors(url):
             return cast("tuple[Any, str]", fsspec.core.url_to_fs(url))

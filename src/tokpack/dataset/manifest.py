@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from tokpack.errors import DamagedError, IncompleteError, StorageError
+from tokpack.urls import collapsed_url
 
 __all__ = [
     "MANIFEST_NAME",
@@ -208,6 +209,8 @@ def read_manifest(directory: Path) -> Manifest:
         StorageError: there is no dataset, or it cannot be read.
         DamagedError: the manifest is not canonical, or of a version this tokpack does not know.
     """
+    if (url := collapsed_url(directory)) is not None:
+        raise StorageError(f"{url} is not on this machine; bring it here with: tokpack copy {url} FOLDER")
     path = directory / MANIFEST_NAME
     try:
         status = path.lstat()

@@ -21,7 +21,6 @@ from tokpack.plugins import Plugins, discover
 from tokpack.protocols import FormatReader, TokenColumn, Tokenizer, TokenizerOptions
 from tokpack.references import Reference
 from tokpack.specs import FormatSpec, load
-from tokpack.urls import is_url
 
 __all__ = ["ArrayStore", "Dataset", "ShardStore", "open_dataset"]
 
@@ -340,7 +339,5 @@ def open_dataset(path: str | Path, *, plugins: Plugins | None = None) -> Dataset
         DamagedError: its manifest is damaged.
         UnknownPluginError: the format it is stored in is not installed.
     """
-    if is_url(str(path)):
-        raise StorageError(f"{path} is not on this machine; bring it here with: tokpack copy {path} FOLDER")
     directory = Path(path)
     return Dataset(directory, read_manifest(directory), plugins or discover())

@@ -7,7 +7,6 @@ the final directory.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from tokpack.dataset.publish import (
     write_file,
 )
 from tokpack.errors import MismatchError, UsageError
+from tokpack.urls import collapsed_url
 
 __all__ = ["Workspace", "open_workspace", "stdin_suffix"]
 
@@ -124,8 +124,8 @@ def open_workspace(output: Path, *, overwrite: bool) -> Iterator[Workspace]:
         LockedError: another process works there.
         StorageError: the folder cannot be made.
     """
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(output)):  # a Path has only one of a URL's slashes
-        raise UsageError(f"{output} is no folder; make the dataset in one, then: tokpack copy FOLDER URL")
+    if (url := collapsed_url(output)) is not None:
+        raise UsageError(f"{url} is no folder; make the dataset in one, then: tokpack copy FOLDER URL")
     output = Path(output.absolute())
     _check_free(output, overwrite)
     workspace = Workspace(output, output.with_name(output.name + ".partial"))

@@ -14,17 +14,15 @@ the ``datasets`` package; nothing that a folder says is followed out of it.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import msgspec
 
 from tokpack.errors import DamagedError, StorageError, UsageError
+from tokpack.network import reachable
 from tokpack.protocols import Slice, SourceBatch, SourceOptions
 from tokpack_arrow.source import ArrowSource
 
@@ -126,23 +124,11 @@ def _decode(path: Path, kind: type[T]) -> T:
         ) from error
 
 
-def _hub_is_in_reach() -> bool:
-    """Tell whether the hub's name can be looked up, or a proxy does that."""
-    if getproxies():
-        return True
-    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError:
-        return False
-    return True
-
-
 def _from_hub(name: str, split: str) -> list[str]:
     repository, _, configuration = name.partition("@")
     if name.startswith((".", "/", "~")) or repository.count("/") > 1 or not repository:
         raise StorageError(f"{name} is no folder; a name on the hub has the form org/name")
-    if not _hub_is_in_reach():
+    if not reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
         # The hub's library would try for half a minute; offline it goes to its cache at once.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub import constants, errors
 
 from tokpack.errors import StorageError, UsageError
+from tokpack.network import reachable
 
 __all__ = ["hub_files"]
-
-CONNECT_TIMEOUT_S = 5.0
 
 
 def hub_files(model: str, required: str, optional: Sequence[str]) -> dict[str, Path]:
@@ -29,7 +25,8 @@ def hub_files(model: str, required: str, optional: Sequence[str]) -> dict[str, P
         StorageError: the hub cannot be reached and ``required`` is not in the cache.
     """
     repository, _, revision = model.partition("@")
-    cached_only = constants.HF_HUB_OFFLINE or not _reachable(constants.ENDPOINT)
+    # The hub's client retries for half a minute before it says that there is no network.
+    cached_only = constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT)
     found = {}
     for name in (required, *optional):
         try:
@@ -64,16 +61,3 @@ def _out_of_reach(model: str, name: str) -> str:
         "and the cache under HF_HOME does not hold it; fetch the model where there is a network, or name a "
         "local folder: hf:./DIR"
     )
-
-
-def _reachable(endpoint: str) -> bool:
-    # The hub's client retries for half a minute before it says that there is no network.
-    if urllib.request.getproxies():
-        return True
-    address = urlsplit(endpoint)
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=CONNECT_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
