@@ -97,21 +97,24 @@ class Optimizers:
                     f"optimizer state {full_name!r} of shape {tuple(value.shape)} fits no parameter; "
                     "the checkpoint was made by another model"
                 )
-            owner[parameter].state[parameter][key] = _placed(value, parameter)
+            owner[parameter].state[parameter][key] = _placed(value, parameter, self.fused)
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.dim() == 2 and not name.startswith(("embedding.", "position.", "head."))
 
 
-def _placed(value: Tensor, parameter: Tensor) -> Tensor:
-    """A copy of ``value`` beside ``parameter``, sharded as it is (FSDP2)."""
+def _placed(value: Tensor, parameter: Tensor, fused: bool) -> Tensor:
+    """A copy of ``value`` where the optimizer of ``parameter`` keeps it: beside it, sharded as it is (FSDP2).
+
+    Counts of steps stay on the host unless the kernel is fused: it would be asked for them at each step.
+    """
     from torch.distributed.tensor import DTensor, distribute_tensor
 
+    if not value.dim():
+        return value.to(parameter.device if fused else "cpu", copy=True)
     if not isinstance(parameter, DTensor):
         return value.to(parameter.device, copy=True)
-    if not value.dim():
-        return value.to(parameter.to_local().device, copy=True)
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 
