@@ -8,14 +8,14 @@ import itertools
 import json
 import logging
 import threading
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from tokpack.batches import Batch
 from tokpack.dataset.store import ArrayStore
-from tokpack.errors import DamagedError, MismatchError, UsageError
+from tokpack.errors import DamagedError, MismatchError, StorageError, UsageError
 from tokpack.loader import HostSlot, Loader, Share, open_loader, populate, populate_in_background
 from tokpack.loader.populate import fits_in_memory
 from tokpack.samplers.mixture import Mixture
@@ -318,6 +318,23 @@ def test_populate_touches_mapped_stores_only() -> None:
     store.memory_mapped = False
     assert populate(store) == 0
     assert populate_in_background(store) is None
+
+
+def test_populate_takes_several_stores_and_leaves_errors_to_who_reads_the_rows() -> None:
+    good, bad, seen = store_of(), store_of(), []
+
+    def broken(start: int, stop: int) -> Any:
+        raise StorageError("gone")
+
+    bad.read = broken  # type: ignore[method-assign]
+    read = good.read
+    good.read = lambda start, stop: (seen.append(stop), read(start, stop))[1]  # type: ignore[func-returns-value,method-assign]
+    for stores in ((good,), (bad, good), (good, bad)):
+        thread = populate_in_background(*stores)
+        assert thread is not None
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    assert len(seen) == 2  # what comes after the store that failed is not touched either
 
 
 def prefetch_threads() -> set[threading.Thread]:

@@ -158,6 +158,21 @@ def test_other_weights_are_another_run(
         start(f"data.mixture={{'{web}' = 0.6, '{code}' = 0.4}}", resume=run.folder.path)
 
 
+def test_pages_are_touched_ahead_unless_that_is_unwanted(
+    start: Callable[..., Run], datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched: list[int] = []
+    monkeypatch.setattr(
+        "tokpack.train.corpus.populate_in_background", lambda *stores: touched.append(sum(map(len, stores)))
+    )
+    mixture = f"data.mixture={{'{datasets / 'web'}' = 1, '{datasets / 'code'}' = 1}}"
+    start(mixture, "data.populate=false", "log.name=a").close()
+    assert not touched
+    run = start(mixture, "log.name=b")
+    run.close()
+    assert touched == [run.facts["train_tokens"]]
+
+
 def test_notes_name_the_dataset(start: Callable[..., Run], datasets: Path) -> None:
     from tokpack.train.provenance import describe_rows
 
