@@ -171,6 +171,12 @@ def tokpack_register_commands() -> Iterable[CommandSpec]:
     yield CommandSpec(
         "convert", "write a dataset in another format", open="tokpack.cli.convert:convert", group=prepare
     )
+    yield CommandSpec(
+        "import",
+        "make a dataset of other tools' token files",
+        open="tokpack.cli.import_tokens:import_tokens",
+        group=prepare,
+    )
     yield CommandSpec("copy", "upload or download a dataset", open="tokpack.cli.copy:copy", group=prepare)
     yield CommandSpec("verify", "prove that a dataset is whole", open="tokpack.cli.verify:verify", group=look)
     yield CommandSpec("info", "show what a dataset holds", open="tokpack.cli.info:info", group=look)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tokpack.dataset.verify import verify_dataset
+from tokpack.encoding.adopt import AdoptOptions, adopt
 from tokpack.errors import DamagedError, StorageError
 from tokpack_megatron.foreign import open_llmc, open_megatron
 
@@ -55,3 +57,21 @@ def test_llmc(tmp_path: Path, magic: int, version: int, dtype: str) -> None:
     (tmp_path / "b.bin").write_bytes(b"short")
     with pytest.raises(DamagedError, match="too few"):
         open_llmc(tmp_path / "b.bin", vocab_size=10)
+
+
+def test_imported_as_datasets(tmp_path: Path) -> None:
+    for code, dtype, name in ((8, "<u2", "uint16"), (4, "<i4", "uint32")):
+        np.array([1, 2, 3, 4, 5], dtype).tofile(tmp_path / f"{name}.bin")
+        (tmp_path / f"{name}.idx").write_bytes(index_of(code, [3, 2], np.dtype(dtype).itemsize))
+        options = AdoptOptions(tokenizer="byte", layout="megatron", dtype=name)
+        made = adopt({"train": [tmp_path / name]}, tmp_path / f"from-{name}", options)
+        assert made["train"].offsets.tolist() == [0, 3, 5]
+        assert verify_dataset(made.path).findings == ()
+    header = struct.pack("<3i", 20240520, 1, 4).ljust(1024, b"\0")
+    (tmp_path / "a.bin").write_bytes(header + np.array([9, 1, 9, 2], "<u2").tobytes())
+    llmc = AdoptOptions(tokenizer="byte", layout="llmc", document_start=9)
+    assert adopt({"train": [tmp_path / "a.bin"]}, tmp_path / "out", llmc)["train"].offsets.tolist() == [
+        0,
+        2,
+        4,
+    ]

@@ -12,25 +12,19 @@ from pathlib import Path
 
 from tokpack import __version__
 from tokpack.dataset.digest import LogicalDigest
-from tokpack.dataset.manifest import (
-    MANIFEST_NAME,
-    SUMS_NAME,
-    FormatInfo,
-    Manifest,
-    Split,
-    decode_manifest,
-)
-from tokpack.dataset.publish import hash_file, publish, sync_directory, write_file
+from tokpack.dataset.manifest import FormatInfo, Manifest, Split
+from tokpack.dataset.publish import hash_file, publish, sync_directory
 from tokpack.dataset.shards import ShardLayout, SplitWriter
 from tokpack.dataset.store import Dataset, open_dataset
 from tokpack.dtypes import DTYPES, narrow, parse_dtype
+from tokpack.encoding.describe import write_manifest
 from tokpack.encoding.texts import DocumentTexts
 from tokpack.encoding.workspace import Workspace, open_workspace
 from tokpack.errors import DamagedError, MismatchError, UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.specs import FormatSpec
 
-__all__ = ["ConvertOptions", "convert"]
+__all__ = ["ConvertOptions", "Counter", "convert", "prove"]
 
 _COPY_BYTES = 1 << 20
 
@@ -67,7 +61,7 @@ def convert(
     source = open_dataset(path, plugins=plugins)
     spec = plugins.formats[options.format]
     layout = _layout(source, spec, options)
-    count = _Counter(2 * sum(split.tokens for split in source.manifest.splits.values()), progress)
+    count = Counter(2 * sum(split.tokens for split in source.manifest.splits.values()), progress)
     if Path(output).resolve() == source.path.resolve():
         raise UsageError(f"{output} is the dataset itself; name another --output")
     with open_workspace(Path(output), overwrite=overwrite) as workspace:
@@ -78,7 +72,7 @@ def convert(
         folder = workspace.dataset
         splits = {name: _write_split(source, name, replace(layout, folder=folder), count) for name in source}
         manifest = _describe(source, workspace, splits, layout)
-        _prove(open_dataset(folder, plugins=plugins), manifest, count)
+        prove(open_dataset(folder, plugins=plugins), manifest, count)
         workspace.commit(overwrite=overwrite)
     return open_dataset(output, plugins=plugins)
 
@@ -116,7 +110,7 @@ def _texts(source: Dataset) -> DocumentTexts:
     )
 
 
-class _Counter:
+class Counter:
     """Counts tokens for whoever watches."""
 
     def __init__(self, total: int, listener: Callable[[int, int], None] | None) -> None:
@@ -125,11 +119,12 @@ class _Counter:
         self._listener = listener or (lambda done, total: None)
 
     def add(self, tokens: int) -> None:
+        """Count tokens that are done."""
         self._done += tokens
         self._listener(self._done, self._total)
 
 
-def _write_split(dataset: Dataset, name: str, layout: ShardLayout, count: _Counter) -> Split:
+def _write_split(dataset: Dataset, name: str, layout: ShardLayout, count: Counter) -> Split:
     store, source = dataset[name], dataset.manifest.splits[name]
     writer = SplitWriter(layout, name)
     try:
@@ -167,10 +162,7 @@ def _describe(
         format=FormatInfo(name=layout.format.name, options=dict(sorted(layout.options.items()))),
         splits=dict(splits),
     )
-    content = manifest.to_bytes()
-    decode_manifest(content, folder / MANIFEST_NAME)  # what cannot be read must not be written
-    write_file(folder / SUMS_NAME, manifest.checksums().encode())
-    write_file(folder / MANIFEST_NAME, content)
+    write_manifest(folder, manifest)
     return manifest
 
 
@@ -184,7 +176,7 @@ def _copy(source: Dataset, name: str, target: Path) -> None:
         raise DamagedError(f"{path} is not what the manifest says; run `tokpack verify {source.path}`")
 
 
-def _prove(written: Dataset, manifest: Manifest, count: _Counter) -> None:
+def prove(written: Dataset, manifest: Manifest, count: Counter) -> None:
     """Read every token back through the new format's reader and compare the logical digests."""
     for name, store in written.items():
         digest = LogicalDigest(manifest.tokenizer.vocab_size, manifest.columns)

@@ -28,9 +28,11 @@ from tokpack.encoding.plan import Plan
 from tokpack.encoding.unit import QUARANTINE, UnitRecord
 from tokpack.encoding.workspace import Workspace
 from tokpack.errors import PluginError
+from tokpack.protocols import Tokenizer
 from tokpack.references import Reference
+from tokpack.tokenizers.probe import TokenizerIdentity
 
-__all__ = ["UNITS_NAME", "describe"]
+__all__ = ["UNITS_NAME", "describe", "describe_tokenizer", "write_manifest"]
 
 UNITS_NAME = "units.jsonl"
 
@@ -48,18 +50,23 @@ def describe(
         dtype=job.dtype.name,
         columns=list(job.options.columns),
         format=FormatInfo(name=job.format.name, options=dict(sorted(job.options.format_options.items()))),
-        tokenizer=_tokenizer_info(job, folder),
+        tokenizer=describe_tokenizer(job.tokenizer, job.identity, job.options.tokenizer, folder),
         options=msgspec.to_builtins(job.options.recorded()),
         sources=_source_infos(job.plan, records),
         ledger=sum((record.ledger for record in records), Ledger()),
         splits=dict(splits),
         extra=extra,
     )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``SHA256SUMS`` and, last of all files, the manifest."""
     content = manifest.to_bytes()
     decode_manifest(content, folder / MANIFEST_NAME)  # what cannot be read must not be written
     write_file(folder / SUMS_NAME, manifest.checksums().encode())
     write_file(folder / MANIFEST_NAME, content)
-    return manifest
 
 
 def _write_units(folder: Path, plan: Plan, records: Sequence[UnitRecord]) -> FileInfo:
@@ -82,13 +89,16 @@ def _write_quarantine(workspace: Workspace, records: Sequence[UnitRecord]) -> Fi
     return file.info(QUARANTINE)
 
 
-def _tokenizer_info(job: Job, folder: Path) -> TokenizerInfo:
+def describe_tokenizer(
+    tokenizer: Tokenizer, identity: TokenizerIdentity, reference: str, folder: Path
+) -> TokenizerInfo:
+    """Save the tokenizer below ``folder`` and describe it as the manifest does."""
     directory = folder / "tokenizer"
     directory.mkdir(exist_ok=True)
-    job.tokenizer.save(directory)
+    tokenizer.save(directory)
     paths = sorted(directory.rglob("*"))
     if any(not path.is_file() for path in paths):
-        raise PluginError(f"{job.options.tokenizer} saved a folder; a tokenizer saves plain files only")
+        raise PluginError(f"{reference} saved a folder; a tokenizer saves plain files only")
     files = []
     for path in paths:
         with path.open("rb") as file:
@@ -96,16 +106,16 @@ def _tokenizer_info(job: Job, folder: Path) -> TokenizerInfo:
         files.append(FileInfo(name=path.name, size_bytes=path.stat().st_size, sha256=hash_file(path)))
     sync_directory(directory)
     return TokenizerInfo(
-        reference=_portable(job.options.tokenizer),
-        fingerprint=job.identity.fingerprint,
-        content=job.identity.content,
-        probe=job.identity.probe,
-        engine=job.identity.engine,
-        unicode=job.identity.unicode,
-        vocab_size=job.tokenizer.vocab_size,
-        bos_id=job.tokenizer.bos_id,
-        eos_id=job.tokenizer.eos_id,
-        pad_id=job.tokenizer.pad_id,
+        reference=_portable(reference),
+        fingerprint=identity.fingerprint,
+        content=identity.content,
+        probe=identity.probe,
+        engine=identity.engine,
+        unicode=identity.unicode,
+        vocab_size=tokenizer.vocab_size,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.pad_id,
         files=files,
     )
 
