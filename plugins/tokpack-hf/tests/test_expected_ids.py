@@ -23,14 +23,28 @@ def opened(name, engine="reference"):
     return open_tokenizer(str(path), TokenizerOptions(engine=engine))
 
 
+#: The library takes half a minute for the long texts, which every night is often enough.
+LONG_BYTES = 300_000
+
+
 @pytest.mark.parametrize("name", FOLDERS)
-@pytest.mark.parametrize("engine", ["reference", "auto"])
-def test_every_text_in_every_mode(name, engine):
+@pytest.mark.parametrize(
+    ("engine", "long"),
+    [
+        ("reference", False),
+        pytest.param("reference", True, marks=pytest.mark.nightly),
+        ("auto", False),
+        ("auto", True),
+    ],
+)
+def test_every_text_in_every_mode(name, engine, long):
     tokenizer = opened(name, engine)
     if engine == "auto" and tokenizer.engine.startswith("tokenizers"):
         pytest.skip("no native engine serves this one")
     for text, answers in expected_answers(name).items():
         texts = shared_texts(text)
+        if (texts.nbytes > LONG_BYTES) != long:
+            continue
         ordinary = tokenizer.encode_batch(texts)
         assert_expected(ordinary, answers["ordinary"])
         # Where a mode is left out its ids are the ordinary ones; long texts need not show that.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import random
+import struct
 import subprocess
 import sys
 
@@ -14,7 +15,9 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokpack import encode
 from tokpack.batches import TextBatch
+from tokpack.dataset.verify import verify_dataset
 from tokpack.errors import DamagedError, SpecialTokenError, UsageError
 from tokpack.protocols import SpanTokenizer, TokenizerOptions, TrainingOptions
 from tokpack.testing.expected import assert_expected, expected_answers, expected_edges, shared_texts
@@ -249,3 +252,39 @@ def test_flipped_bytes_never_take_the_process_down(normalizing, tmp_path):
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.stdout == "lived\n", done.stderr[-2000:]
+
+
+def with_pieces(model: bytes, pieces: list[str]) -> bytes:
+    """Append pieces to a serialized ModelProto: field 1, of a text (field 1) and a score (field 2)."""
+    added = []
+    for piece in pieces:
+        text = piece.encode()
+        body = b"\x0a" + bytes([len(text)]) + text + b"\x15" + struct.pack("<f", -5.0)
+        added.append(b"\x0a" + bytes([len(body)]) + body)
+    return model + b"".join(added)
+
+
+def test_a_vocabulary_of_256_thousand_pieces(tmp_path):
+    """As large as Gemma's: ids beyond 65,535 in a dataset of uint32, equal to the library's, and back."""
+    trained("unigram").save(tmp_path)
+    (file,) = tmp_path.glob("*.model")
+    large = tmp_path / "large.model"
+    large.write_bytes(with_pieces(file.read_bytes(), [f"▁w{number}" for number in range(256_000)]))
+    tokenizer = open_tokenizer(str(large), TokenizerOptions())
+    library = sentencepiece.SentencePieceProcessor(model_file=str(large))
+    assert tokenizer.vocab_size == library.vocab_size() > 256_000
+    chance = np.random.default_rng(0)
+    texts = [" ".join(f"w{n}" for n in chance.integers(0, 256_000, 20)) for _ in range(50)]
+    found = [document.tolist() for document in tokenizer.encode_batch(TextBatch.from_texts(texts))]
+    assert found == library.encode(texts)
+    assert max(max(document) for document in found) > 200_000
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    dataset = encode(
+        tmp_path / "texts.txt", tmp_path / "out", tokenizer=f"sentencepiece:{large}", text_split="lines"
+    )
+    stored = np.fromfile(tmp_path / "out/train.bin", "<u4")
+    assert dataset.manifest.dtype == "uint32"
+    assert stored.tolist() == [token for document in found for token in [*document, tokenizer.eos_id]]
+    assert verify_dataset(dataset.path).findings == ()
+    first = dataset["train"].document(0)[:-1]
+    assert dataset.open_tokenizer().decode_bytes(first).decode() == texts[0]
