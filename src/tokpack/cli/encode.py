@@ -6,9 +6,6 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
 
 from tokpack.chat.options import ChatOptions, read_template
 from tokpack.cli.console import (
@@ -17,8 +14,46 @@ from tokpack.cli.console import (
     parse_pairs,
     print_json,
 )
+from tokpack.cli.encode_flags import (
+    AddBos,
+    AddEos,
+    AddSpecialTokens,
+    AsJson,
+    ChatTemplate,
+    CompletionField,
+    DryRun,
+    EngineChoice,
+    ExecutorName,
+    FormatName,
+    FormatOption,
+    FurtherSplits,
+    Inputs,
+    KeepEmpty,
+    MaxDocumentBytes,
+    MaxLength,
+    MessagesField,
+    NumShards,
+    NumWorkers,
+    Output,
+    Overwrite,
+    PaddingRule,
+    PadId,
+    PromptField,
+    Quiet,
+    ShardBytes,
+    SpecialPolicy,
+    StorageDtype,
+    TokenizerReference,
+    TooLong,
+    TruncationSide,
+    UnitBytes,
+    ValFraction,
+    ValidationInputs,
+    VocabSize,
+    WithText,
+)
 from tokpack.cli.encode_report import EncodeReport, show_estimate, show_result, summary
-from tokpack.cli.flags import DATA, InputFormat, OnErrorPolicy, Separator, TextField, TextSplitRule
+from tokpack.cli.flags import InputFormat, OnErrorPolicy, Separator, TextField, TextSplitRule
 from tokpack.cli.train_tokenizer import train_if_missing
 from tokpack.encoding.job import prepare
 from tokpack.encoding.options import EncodeOptions
@@ -26,236 +61,53 @@ from tokpack.encoding.run import STDIN, Listener, encode_job
 from tokpack.encoding.transfer import delivered
 from tokpack.errors import UsageError
 from tokpack.plugins import discover
-from tokpack.protocols import Engine, SourceOptions, Special, TextSplit
-from tokpack.tokenizers.rows import Side
+from tokpack.protocols import SourceOptions, TextSplit
 
 __all__ = ["encode"]
 
-_CHAT = "Chat data"
-_TOKENS = "How to tokenize"
-_OUTPUT = "What to write"
-_RUN = "How to run"
-
 
 def encode(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT",
-            help="Files, folders, quoted globs or URLs; `-` is standard input. Default: standard input if "
-            "piped, else `./data`.",
-            show_default=False,
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str,
-        typer.Option(
-            "--tokenizer",
-            "-t",
-            help="backend:model, such as `tiktoken:gpt2`, `hf:./tokenizer.json`, `bpe:./tok`, `byte`.",
-            rich_help_panel=_TOKENS,
-            show_default=False,
-        ),
-    ] = ...,  # type: ignore[assignment]
-    format_name: Annotated[
-        str, typer.Option("--format", "-f", help="Storage format: bin, npy, …", rich_help_panel=_OUTPUT)
-    ] = "bin",
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder of the dataset, or a URL to upload it to (s3://bucket/name).",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = "tokenized",
-    validation: Annotated[
-        list[str] | None,
-        typer.Option("--validation", help="Inputs of the validation split.", rich_help_panel=DATA),
-    ] = None,
-    val_fraction: Annotated[
-        float,
-        typer.Option(
-            help="Hold out this share of the training documents, chosen by the hash of their content, so "
-            "that exact duplicates stay together.",
-            rich_help_panel=DATA,
-        ),
-    ] = 0.0,
-    split: Annotated[
-        list[str] | None,
-        typer.Option("--split", help="Inputs of a further split, as NAME=GLOB.", rich_help_panel=DATA),
-    ] = None,
+    inputs: Inputs = None,
+    tokenizer: TokenizerReference = ...,  # type: ignore[assignment]
+    format_name: FormatName = "bin",
+    output: Output = "tokenized",
+    validation: ValidationInputs = None,
+    val_fraction: ValFraction = 0.0,
+    split: FurtherSplits = None,
     input_format: InputFormat = None,
     text_field: TextField = "text",
-    messages_field: Annotated[
-        str | None,
-        typer.Option(
-            help="Documents are conversations in this field: lists of messages with role and content. "
-            "What the assistant says is trained, by a loss_mask beside the tokens.",
-            show_default=False,
-            rich_help_panel=_CHAT,
-        ),
-    ] = None,
-    prompt_field: Annotated[
-        str | None,
-        typer.Option(
-            help="Documents are a prompt in this field, followed by its completion.",
-            show_default=False,
-            rich_help_panel=_CHAT,
-        ),
-    ] = None,
-    completion_field: Annotated[
-        str | None,
-        typer.Option(
-            help="Field of the completion, which is trained.", show_default=False, rich_help_panel=_CHAT
-        ),
-    ] = None,
-    chat_template: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with the Jinja template for conversations. Default: the tokenizer's own.",
-            show_default=False,
-            rich_help_panel=_CHAT,
-        ),
-    ] = None,
+    messages_field: MessagesField = None,
+    prompt_field: PromptField = None,
+    completion_field: CompletionField = None,
+    chat_template: ChatTemplate = None,
     text_split: TextSplitRule = "auto",
     separator: Separator = "<|endoftext|>",
     on_error: OnErrorPolicy = "fail",
-    keep_empty: Annotated[
-        bool,
-        typer.Option("--keep-empty", help="Store empty documents as BOS/EOS alone.", rich_help_panel=DATA),
-    ] = False,
-    max_document_bytes: Annotated[
-        str, typer.Option(help="A larger document is an error (or a skip).", rich_help_panel=DATA)
-    ] = "64MiB",
-    special: Annotated[
-        Special,
-        typer.Option(
-            help="A special token spelled in a document: plain text, its special id, or an error.",
-            rich_help_panel=_TOKENS,
-        ),
-    ] = "text",
-    bos: Annotated[
-        bool, typer.Option("--bos/--no-bos", help="Put BOS before each document.", rich_help_panel=_TOKENS)
-    ] = False,
-    eos: Annotated[
-        bool | None,
-        typer.Option(
-            "--eos/--no-eos",
-            help="Put EOS after each document. Default: where the tokenizer has one.",
-            show_default=False,
-            rich_help_panel=_TOKENS,
-        ),
-    ] = None,
-    add_special_tokens: Annotated[
-        bool,
-        typer.Option(
-            "--add-special-tokens",
-            help="Add what the tokenizer itself puts around a document, such as `[CLS] … [SEP]`.",
-            rich_help_panel=_TOKENS,
-        ),
-    ] = False,
-    vocab_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Train the tokenizer (such as `bpe:./tok`) to this size first, on the training inputs, "
-            "unless it exists.",
-            rich_help_panel=_TOKENS,
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(help="Most tokens in a stored document, BOS and EOS included.", rich_help_panel=_TOKENS),
-    ] = None,
-    too_long: Annotated[
-        Literal["split", "truncate", "skip"],
-        typer.Option(help="What happens to longer documents; always counted.", rich_help_panel=_TOKENS),
-    ] = "split",
-    truncation_side: Annotated[
-        Side, typer.Option(help="The end that truncate takes tokens from.", rich_help_panel=_TOKENS)
-    ] = "right",
-    padding: Annotated[
-        Literal["none", "max_length"],
-        typer.Option(
-            help="Fill documents up to --max-length, with an attention_mask beside the tokens.",
-            rich_help_panel=_TOKENS,
-        ),
-    ] = "none",
-    pad_id: Annotated[
-        int | None,
-        typer.Option(
-            help="Id to fill with. Default: the tokenizer's PAD.", show_default=False, rich_help_panel=_TOKENS
-        ),
-    ] = None,
-    engine: Annotated[
-        Engine,
-        typer.Option(
-            help="auto: the native engine where it has proved equal ids, else the reference library.",
-            rich_help_panel=_TOKENS,
-        ),
-    ] = "auto",
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="uint16 or uint32. Default: by vocabulary size.", rich_help_panel=_OUTPUT),
-    ] = None,
-    shard_bytes: Annotated[
-        str | None,
-        typer.Option(help="End a shard after so many bytes of tokens: 500MB.", rich_help_panel=_OUTPUT),
-    ] = None,
-    num_shards: Annotated[
-        int | None, typer.Option(help="Write this many shards per split.", rich_help_panel=_OUTPUT)
-    ] = None,
-    with_text: Annotated[
-        bool,
-        typer.Option(
-            "--with-text",
-            help="Store each document's text too (jsonl): what its ids decode to.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    format_option: Annotated[
-        list[str] | None,
-        typer.Option(help="Option of the format, as NAME=VALUE.", rich_help_panel=_OUTPUT),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace an existing dataset once the new one is complete; begin unfinished work anew.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            help="Worker processes; the result does not depend on it. Default: one per core.",
-            show_default=False,
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    unit_bytes: Annotated[
-        str,
-        typer.Option(
-            help="Bytes of input in one unit of work: the grain of resuming and of progress.",
-            rich_help_panel=_RUN,
-        ),
-    ] = "8MiB",
-    executor: Annotated[
-        str | None,
-        typer.Option(help="Where units run: serial, processes, …", rich_help_panel=_RUN),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show the plan and an estimate; write nothing.", rich_help_panel=_RUN),
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RUN)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_RUN)
-    ] = False,
+    keep_empty: KeepEmpty = False,
+    max_document_bytes: MaxDocumentBytes = "64MiB",
+    special: SpecialPolicy = "text",
+    bos: AddBos = False,
+    eos: AddEos = None,
+    add_special_tokens: AddSpecialTokens = False,
+    vocab_size: VocabSize = None,
+    max_length: MaxLength = None,
+    too_long: TooLong = "split",
+    truncation_side: TruncationSide = "right",
+    padding: PaddingRule = "none",
+    pad_id: PadId = None,
+    engine: EngineChoice = "auto",
+    dtype: StorageDtype = None,
+    shard_bytes: ShardBytes = None,
+    num_shards: NumShards = None,
+    with_text: WithText = False,
+    format_option: FormatOption = None,
+    overwrite: Overwrite = False,
+    workers: NumWorkers = None,
+    unit_bytes: UnitBytes = "8MiB",
+    executor: ExecutorName = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn text into a dataset of token ids, ready for training.
 
