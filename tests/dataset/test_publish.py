@@ -73,6 +73,18 @@ def test_a_sync_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "file").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice")
+def test_the_disk_is_told_to_begin_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("tokpack.dataset.publish._WRITEBACK_BYTES", 4)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, start, size, advice: told.append((start, size)))
+    with publish(tmp_path / "file") as file:
+        for part in (b"abc", b"defgh", b"", b"i", b"jklm", b"n"):
+            file.write(part)
+    assert (tmp_path / "file").read_bytes() == b"abcdefghijklmn"
+    assert told == [(0, 8), (8, 5)]
+
+
 def test_short_writes_are_continued(tmp_path: Path) -> None:
     class Slow:
         """A file that takes three bytes at a time, as a raw file may."""

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _READ_BYTES = 1 << 20
+_WRITEBACK_BYTES = 1 << 24
 _LOCK_ATTEMPTS = 100
 _THREADS = threading.Lock()
 
@@ -46,7 +47,7 @@ class HashingFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb+", buffering=0)
         self._hash = hashlib.sha256()
-        self._end = 0
+        self._end = self._begun = 0
         self._rewritten = False
         self.path = path
 
@@ -61,7 +62,17 @@ class HashingFile:
         while written < len(view):  # a raw file may write less than it was given
             written += self._file.write(view[written:]) or 0
         self._end = max(self._end, position + written)
+        self._begin_writeback()
         return written
+
+    def _begin_writeback(self) -> None:
+        """Have the disk begin with what is here, so that ``sync`` need not wait for all of it at the end."""
+        if self._end - self._begun >= _WRITEBACK_BYTES and hasattr(os, "posix_fadvise"):
+            # Pages that are not on disk yet are sent there, and stay in memory.
+            os.posix_fadvise(
+                self._file.fileno(), self._begun, self._end - self._begun, os.POSIX_FADV_DONTNEED
+            )
+            self._begun = self._end
 
     def read(self, size: int = -1) -> bytes:
         """Read up to ``size`` bytes at the position."""
