@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -57,6 +58,7 @@ if __name__ == "__main__":
 
 
 def run(command: list[str]) -> float:
+    os.sync()  # what an earlier run left to be written is not this one's to wait for
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - begun
