@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kBatch = 32;          // words whose cache lines are on their way at a time
 constexpr std::size_t kWindowWords = 1024;  // words whose boundaries are listed at a time
-constexpr std::size_t kTogether = 8;        // words that are merged in turns
+constexpr std::size_t kTogether = 16;       // words that are merged in turns
 
 /// Append the positions of the set bits of `marks` to `out`. Writes up to 64 positions beyond the last.
 TOKPACK_BPE_INLINE std::uint32_t* list_positions(std::uint64_t marks, std::uint32_t base, std::uint32_t* out) {
@@ -173,6 +173,7 @@ void Encoder<Id>::fill_gaps() {
   while (busy > 0) {
     for (std::size_t i = 0; i < busy;) {
       if (merges[i].advance(vocabulary_->merges())) {
+        prefetch(&ids[merges[i].made()]);
         ++i;
         continue;
       }

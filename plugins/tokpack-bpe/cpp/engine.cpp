@@ -152,6 +152,7 @@ template <class Id>
 Encoded<Id> Engine<Id>::encode_parallel(std::span<const Text> documents, SpecialPolicy policy, std::size_t threads) {
   std::vector<Task> tasks = share_out(documents, std::max<std::size_t>(total_bytes(documents) / (threads * 16), 1 << 16));
   std::vector<TokenBuffer<Id>> buffers(threads);
+  for (auto& buffer : buffers) buffer.reserve(total_bytes(documents) / (3 * threads) + Encoder<Id>::kSlack);
   std::vector<std::exception_ptr> failures(tasks.size());
   std::vector<std::int64_t> offsets(documents.size() + 1);
   std::unique_ptr<Id[], FreeMemory> joined;

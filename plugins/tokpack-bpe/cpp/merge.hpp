@@ -30,6 +30,9 @@ class ShortMerge {
     candidates_[before_] = candidate(table.find(before_pair_), before_);
   }
 
+  /// The symbol that the last merge made.
+  Symbol made() const { return symbols_[at_]; }
+
   /// Bit i is set if a symbol begins at byte i.
   std::uint64_t places() const { return places_; }
   Symbol symbol_at(std::size_t place) const { return symbols_[place]; }

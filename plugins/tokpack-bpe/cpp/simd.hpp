@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__SSE4_2__)
+#if defined(TOKPACK_BPE_PLAIN)
+// Neither.
+#elif defined(__SSE4_2__)
 #include <immintrin.h>
 #define TOKPACK_BPE_SSE 1
 #elif defined(__aarch64__) && defined(__ARM_NEON)

@@ -202,13 +202,18 @@ _PLAIN = json.dumps(
 )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [*OPENAI, "gpt-neox-olmo"])
-def test_every_split_position_of_a_stream(name, ours, monkeypatch):
+@pytest.mark.parametrize(
+    "count", [pytest.param(500, id="500"), pytest.param(2_000, id="2k", marks=pytest.mark.nightly)]
+)
+def test_every_split_position_of_a_stream(name, count, ours, monkeypatch):
     monkeypatch.setattr("tokpack_bpe.tokenizer._STREAM_BYTES", 1)
     tokenizer = ours(name)
-    for text in documents(500, seed=5, seeds=seeds()):
+    for text in documents(count, seed=5, seeds=seeds()):
         expected = tokenizer.encode_texts([text]).tokens
-        for at in range(min(len(text) + 1, 120)):
+        places = len(text) + 1 if count > 500 else min(len(text) + 1, 120)
+        for at in range(places):
             parts = tokenizer.encode_stream([text[:at], text[at:]])
             assert np.array_equal(np.concatenate(list(parts)), expected), (ascii(text), at)
 

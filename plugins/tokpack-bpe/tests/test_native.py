@@ -1,4 +1,4 @@
-"""The native tests under sanitizers, and the fuzz targets for a while."""
+"""The native tests under sanitizers and for other processors, and the fuzz targets for a while."""
 
 from __future__ import annotations
 
@@ -24,6 +24,30 @@ def build(folder, *options):
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_native_tests_are_clean_under(sanitizers, tmp_path):
     build(tmp_path, "-DTOKPACK_BPE_TESTS=ON", f"-DTOKPACK_BPE_SANITIZE={sanitizers}")
+    subprocess.run(["ctest", "--test-dir", tmp_path, "--output-on-failure"], check=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_native_tests_pass_in_plain_cpp(tmp_path):
+    build(tmp_path, "-DTOKPACK_BPE_TESTS=ON", "-DTOKPACK_BPE_SIMD=OFF")
+    subprocess.run(["ctest", "--test-dir", tmp_path, "--output-on-failure"], check=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_native_tests_pass_on_arm64(tmp_path):
+    compiler, emulator = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("needs aarch64-linux-gnu-g++ and qemu-aarch64")
+    build(
+        tmp_path,
+        "-DTOKPACK_BPE_TESTS=ON",
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_CXX_COMPILER={compiler}",
+        f"-DCMAKE_CROSSCOMPILING_EMULATOR={emulator};-L;/usr/aarch64-linux-gnu",
+    )
     subprocess.run(["ctest", "--test-dir", tmp_path, "--output-on-failure"], check=True)
 
 
