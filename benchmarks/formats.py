@@ -1,11 +1,15 @@
 """Storage formats: writing, reading, opening and size, beside pyarrow's own write and Hugging Face datasets.
 
-    python benchmarks/formats.py --tokens 16000000 --rounds 5 --json benchmarks/results/formats.json
+    python benchmarks/formats.py --tokens 16000000 --rounds 5 --json benchmarks/results/formats.json \\
+        --encode stories.txt --tokenizer tiktoken:gpt2
 
 Every side takes turns in one process; numbers are medians of the rounds. MB are of tokens in storage dtype
 (uint16), so formats compare whatever their size on disk. "Open" is a new reader up to its length and one read
 of ten tokens; "gather" is 256 random rows of 1,024 tokens, a training batch. Files lie in a temporary folder
 and are in the page cache when they are read: this measures formats, not disks.
+
+"Open at" is the same for bin and arrow files that hold the tokens once and many times over. With ``--encode``
+the whole of `tokpack.encode` is timed for each format in turns, one process, and put in relation to bin.
 """
 
 from __future__ import annotations
@@ -175,6 +179,44 @@ def run(sides: list[Side], folder: Path, expected: int, rounds: int) -> None:
                 path.unlink()
 
 
+def open_at(folder: Path, batch: TokenBatch, times: list[int]) -> dict[str, dict[str, float]]:
+    """Return the milliseconds to open a file and read ten tokens, by format and tokens in the file."""
+    found: dict[str, dict[str, float]] = {}
+    for name in ("bin", "arrow"):
+        spec = discover().formats[name]
+        for count in times:
+            path = folder / f"{name}-{count}{spec.suffix}"
+            with path.open("wb+", buffering=0) as file:
+                writer = load(spec.writer)(file, U16, (), {})
+                for _ in range(count):
+                    writer.write(batch)
+                writer.close()
+            seconds = []
+            for _ in range(7):
+                begun = time.perf_counter()
+                reader = load(spec.reader)(path, U16)
+                assert len(reader) == count * len(batch.tokens)
+                reader.read(0, 10)
+                seconds.append(time.perf_counter() - begun)
+            found.setdefault(name, {})[f"{len(reader):,}"] = round(statistics.median(seconds) * 1e3, 3)
+            path.unlink()
+    return found
+
+
+def encode_rates(folder: Path, text: Path, tokenizer: str, rounds: int) -> dict[str, float]:
+    """Return the rate of encoding ``text`` to each format, in MB of text per second."""
+    from tokpack import encode
+
+    names = [name for name in ("bin", "npy", "arrow", "parquet", "jsonl") if name in discover().formats]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else names[::-1]:
+            begun = time.perf_counter()
+            encode(text, folder / "encoded", tokenizer=tokenizer, format=name, overwrite=True)
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: text.stat().st_size / statistics.median(taken) / 1e6 for name, taken in seconds.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -182,6 +224,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--encode", type=Path, help="a text to encode to each format")
+    parser.add_argument("--tokenizer", default="byte", help="what --encode uses")
     arguments = parser.parse_args()
     batch = tokens_like_text(arguments.tokens)
     count = len(batch.tokens)
@@ -192,6 +236,12 @@ def main() -> None:
     sides.append(datasets_side(batch))
     with tempfile.TemporaryDirectory() as folder:
         run(sides, Path(folder), int(batch.tokens.sum(dtype=np.int64)), arguments.rounds)
+        opened = open_at(Path(folder), batch, [1, 16])
+        rates = (
+            encode_rates(Path(folder), arguments.encode, arguments.tokenizer, arguments.rounds)
+            if arguments.encode
+            else {}
+        )
     results = {}
     print(f"{count:,} tokens, {len(batch):,} documents, {arguments.rounds} rounds, medians\n")
     print(
@@ -214,6 +264,10 @@ def main() -> None:
             f"{row['write_mtok_s']:9,.1f} {row['read_mtok_s']:9,.1f} {row['bytes_per_token']:7.2f} "
             f"{row['open_ms']:9.2f} {gather}"
         )
+    for name, times in opened.items():
+        print(f"open {name} at " + ", ".join(f"{size} tokens: {ms:.2f} ms" for size, ms in times.items()))
+    for name, rate in rates.items():
+        print(f"encode to {name:10} {rate:8.2f} MB/s, {rate / rates['bin']:.2f} of bin")
     if arguments.json is not None:
         machine = {
             "machine": platform.machine(),
@@ -221,7 +275,19 @@ def main() -> None:
             "python": platform.python_version(),
         }
         arguments.json.write_text(
-            json.dumps({"tokens": count, **machine, "results": results}, indent=2) + "\n"
+            json.dumps(
+                {
+                    "tokens": count,
+                    **machine,
+                    "results": results,
+                    "open_ms_at": opened,
+                    "encode_mb_s": {name: round(rate, 2) for name, rate in rates.items()},
+                    "encode_of_bin": {name: round(rate / rates["bin"], 3) for name, rate in rates.items()},
+                    "encode_tokenizer": arguments.tokenizer if rates else None,
+                },
+                indent=2,
+            )
+            + "\n"
         )
 
 

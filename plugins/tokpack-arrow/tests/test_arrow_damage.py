@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,53 +11,17 @@ import pytest
 
 from tokpack.batches import TokenBatch
 from tokpack.dtypes import DTYPES
-from tokpack.errors import TokpackError
 from tokpack.protocols import SourceOptions
+from tokpack.testing.damage import survives
 from tokpack_arrow.reader import ArrowReader
 from tokpack_arrow.source import open_source
 from tokpack_arrow.writer import ArrowWriter
 
 U16 = DTYPES["uint16"]
-LIES = (0, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 
 
-def damaged(good: bytes, seed: int, count: int) -> Iterator[bytes]:
-    """Yield ``count`` variants: flipped bits, lying numbers, missing and added bytes, mostly near the end."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        data = bytearray(good)
-        for _ in range(rng.choice((1, 1, 1, 2, 4))):
-            at = rng.randrange(len(data))
-            if rng.random() < 0.6:  # where the metadata lies
-                at = len(data) - 1 - rng.randrange(min(len(data), 1500))
-            kind = rng.randrange(5)
-            if kind == 0:
-                data[at] = rng.randrange(256)
-            elif kind == 1:
-                data[at] ^= 1 << rng.randrange(8)
-            elif kind == 2:
-                lie, width = rng.choice(LIES), rng.choice((4, 8))
-                data[at : at + width] = (lie % 256**width).to_bytes(width, "little")
-            elif kind == 3:
-                del data[at : at + rng.randrange(1, 40)]
-            else:
-                data[at:at] = rng.randbytes(rng.randrange(1, 12))
-        yield bytes(data)
-
-
-def survives(good: bytes, read: Callable[[Path], None], path: Path, *, seed: int, count: int) -> None:
-    refused = 0
-    for data in damaged(good, seed, count):
-        path.write_bytes(data)
-        try:
-            read(path)
-        except TokpackError:
-            refused += 1
-    assert refused > count // 5
-
-
-def read_texts(path: Path) -> None:
-    source = open_source(SourceOptions(on_error="skip"))
+def read_texts(path: Path, records: tuple[str, ...] = ()) -> None:
+    source = open_source(SourceOptions(record_fields=records, on_error="skip"))
     for part in source.plan(str(path), slice_bytes=1000):
         for batch in source.read(part):
             assert len(list(batch.texts)) == len(batch.positions)
@@ -82,6 +44,12 @@ def read_tokens(path: Path) -> None:
 
 TEXTS = pa.array([f"text number {index} " * (index % 7) for index in range(60)] + [None])
 TABLE = pa.table({"text": TEXTS, "n": list(range(61))})
+TALKS = pa.table(
+    {
+        "messages": [[{"role": "user", "content": "é" * size}] * (size % 4) for size in range(60)],
+        "tools": [None, ["a tool"]] * 30,
+    }
+)
 COUNTS = [pytest.param(200, id="some"), pytest.param(2_000, id="many", marks=pytest.mark.nightly)]
 
 
@@ -100,6 +68,15 @@ def test_damaged_texts(
     with opened as writer:
         writer.write_table(table, max_chunksize=20)
     survives(file.getvalue(), read_texts, tmp_path / "a.arrow", seed=1, count=count)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_records(tmp_path: Path, count: int) -> None:
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, TALKS.schema) as writer:
+        writer.write_table(TALKS, max_chunksize=20)
+    names = ("messages", "tools")
+    survives(file.getvalue(), lambda path: read_texts(path, names), tmp_path / "a.arrow", seed=3, count=count)
 
 
 @pytest.mark.parametrize("count", COUNTS)

@@ -7,6 +7,7 @@ would be. A table says of every field that it is there, so a field that is null 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +82,7 @@ class Table:
     def _records(self, batch: pa.RecordBatch, first_row: int) -> Iterator[SourceBatch]:
         columns = {name: batch.column(name) for name in self.columns}
         for column in columns.values():
-            try:
-                column.validate()  # that text is UTF-8 is a matter of each row
-            except (pa.ArrowInvalid, OSError) as error:
-                raise DamagedError(f"{self.path} is damaged: {error}; get the file again") from error
+            _check(column, self.path)
         records: list[bytes] = []
         rows: list[int] = []
         problems: list[Problem] = []
@@ -119,6 +117,32 @@ class Table:
             detail = f"{len(content):,} bytes, more than max_document_bytes ({limit:,})"
             return settle("too-large", self.path, row, detail, on_error=on_error, unit="row")
         return content
+
+
+def _check(column: pa.Array, path: str) -> None:
+    """Check everything that Python would follow. That text is UTF-8 is not part of it: that is each row's."""
+    try:
+        column.validate()
+        with suppress(pa.ArrowNotImplementedError):
+            column = column.cast(_as_bytes(column.type))
+        column.validate(full=True)
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:  # the last is of names within
+        raise DamagedError(f"{path} is damaged: {error}; get the file again") from error
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """Return the type with bytes for text."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_as_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _as_bytes(field.type)) for field in kind])
+    return kind
 
 
 def _batch(records: list[bytes], rows: list[int], problems: list[Problem]) -> SourceBatch:
