@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,7 +78,7 @@ def folder(corpus: Path, tmp_path: Path) -> Iterator[Path]:
     "rounds", [8, pytest.param(50, marks=pytest.mark.nightly), pytest.param(200, marks=pytest.mark.nightly)]
 )
 def test_killed_at_any_instant_it_continues_to_the_same_bytes(
-    corpus: Path, folder: Path, rounds: int
+    corpus: Path, folder: Path, rounds: int, record_property: Callable[[str, object], None]
 ) -> None:
     expected = digest(corpus / "expected")
     rng = random.Random(rounds)
@@ -102,6 +102,8 @@ def test_killed_at_any_instant_it_continues_to_the_same_bytes(
             assert code == 0, errors
         assert digest(folder / "tokenized") == expected
     assert killed >= rounds // 4
+    what = "kill -9, then the same bytes"  # for the table at the end of the run
+    record_property("proved", [what, killed, time.monotonic() - begun])
     (folder / "tokenized").rename(folder / "kept")
     assert finish(folder)[0] == 0  # what a kill after the commit may leave is cleared away
     assert sorted(path.name for path in folder.iterdir()) == ["a.jsonl", "kept", "tokenized"]

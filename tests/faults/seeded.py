@@ -29,7 +29,7 @@ class SeededBug:
         found = content.count(self.old)
         assert found == 1, (
             f"seeded bug {self.name!r}: its text occurs {found} times in {self.file}, it must occur once. "
-            f"The code has changed: write the bug anew in tests/faults/seeded_bugs.py:\n{self.old}"
+            f"The code has changed: write the bug anew in tests/faults/seeded_in_*.py:\n{self.old}"
         )
         changed = content.replace(self.old, self.new)
         assert changed != content

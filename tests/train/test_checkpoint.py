@@ -62,10 +62,11 @@ def die_at(event_number: int, run: Path) -> int:
 
 
 @pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.nightly)])
-def test_killed_before_every_file_event_last_loads(tmp_path: Path, stride: int) -> None:
-    number, loaded = 1 - stride, set()
+def test_killed_before_every_file_event_last_loads(tmp_path: Path, stride: int, record_property: Any) -> None:
+    begun, number, loaded, kills = time.monotonic(), 1 - stride, set(), -1
     while True:
         number += stride
+        kills += 1  # the last one comes too late
         run = tmp_path / str(number)
         save_steps(run, range(1, 2))
         status = die_at(number, run)
@@ -79,10 +80,12 @@ def test_killed_before_every_file_event_last_loads(tmp_path: Path, stride: int) 
         assert os.WTERMSIG(status) == signal.SIGKILL
     assert number > 40
     assert loaded == {1, 2, 3, 4}
+    record_property("proved", ["kill -9 while a checkpoint is saved", kills, time.monotonic() - begun])
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.nightly)])
-def test_killed_at_random_times_last_loads(tmp_path: Path, kills: int) -> None:
+def test_killed_at_random_times_last_loads(tmp_path: Path, kills: int, record_property: Any) -> None:
+    begun = time.monotonic()
     chance = np.random.default_rng(11)
     save_steps(tmp_path, range(1, 2), size=200_000)
     last = 1
@@ -99,6 +102,7 @@ def test_killed_at_random_times_last_loads(tmp_path: Path, kills: int) -> None:
         last = step
     save_steps(tmp_path, range(last + 1, last + 2), size=200_000)
     assert check(tmp_path) == last + 1
+    record_property("proved", ["kill -9 while a checkpoint is saved", kills, time.monotonic() - begun])
 
 
 def test_newest_are_kept_and_the_best(tmp_path: Path) -> None:
