@@ -21,7 +21,14 @@ import tokpack
 BUGS = [*seeded_in_storage.BUGS, *seeded_in_feeding.BUGS]
 CHOSEN = group_of(os.environ.get("TOKPACK_SEEDED_GROUP", ""), tokpack.__version__)
 #: What a patch that was clumsily written would raise: not what a test is to find.
-CLUMSY = ("ImportError", "ModuleNotFoundError", "SyntaxError", "NameError", "IndentationError", "fixture ")
+CLUMSY = (
+    "ImportError",
+    "ModuleNotFoundError",
+    "SyntaxError",
+    "NameError",
+    "IndentationError",
+    "hypothesis.errors.",
+)
 RUN = """
 import pathlib, sys, importlib, pytest
 module, folder, *arguments = sys.argv[1:]
