@@ -327,7 +327,7 @@ MISTAKES = [
     (["a.txt", "-t", "byte", "-o", "a.txt"], 2, "exists already"),
     (["a.txt", "-t", "byte", "-o", "a.txt/x"], 4, "cannot write"),
     (["a.txt", "-t", "byte", "--executor", "rai"], 2, "unknown executor 'rai'"),
-    ([], 2, "Usage"),
+    ([], 2, "--tokenizer tiktoken:gpt2"),
     (["-t", "byte"], 2, "no input"),
     (["pipe", "-t", "byte", "--input-format", "text"], 2, "pipe it in instead"),
 ]

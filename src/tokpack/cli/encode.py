@@ -68,7 +68,7 @@ __all__ = ["encode"]
 
 def encode(
     inputs: Inputs = None,
-    tokenizer: TokenizerReference = ...,  # type: ignore[assignment]
+    tokenizer: TokenizerReference = None,
     format_name: FormatName = "bin",
     output: Output = "tokenized",
     validation: ValidationInputs = None,
@@ -122,6 +122,11 @@ def encode(
 
     `tokpack encode train.txt --validation val.txt -t bpe:./tok --vocab-size 10000` trains ./tok first
     """
+    if tokenizer is None:
+        raise UsageError(
+            "which tokenizer? --tokenizer tiktoken:gpt2, hf:./tokenizer.json, bpe:./tok; "
+            "byte needs no download. `tokpack plugins tokenizer` lists what is installed"
+        )
     options = EncodeOptions(
         tokenizer=tokenizer,
         format=format_name,

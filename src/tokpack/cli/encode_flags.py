@@ -65,11 +65,11 @@ Inputs: TypeAlias = Annotated[
     ),
 ]
 TokenizerReference: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--tokenizer",
         "-t",
-        help="backend:model, such as `tiktoken:gpt2`, `hf:./tokenizer.json`, `bpe:./tok`, `byte`.",
+        help="backend:model, such as `tiktoken:gpt2`, `hf:./tokenizer.json`, `bpe:./tok`, `byte`. Needed.",
         rich_help_panel=_TOKENS,
         show_default=False,
     ),
