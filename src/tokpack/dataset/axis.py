@@ -37,6 +37,7 @@ class Windows:
             length, window, windows = self._kept = self._view(out.shape[1])
         if len(starts) and np.minimum.reduce(starts) < 0:
             raise IndexError(f"a window starts at {starts.min():,}, before the first token")
+        self._values.take(starts)  # the first misses of all windows at once; copying would wait for each
         out.view(window)[:, 0] = windows[starts]
 
     def _view(self, length: int) -> tuple[int, np.dtype[Any], NDArray[Any]]:
