@@ -25,8 +25,6 @@ __all__ = ["RayExecutor"]
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
-#: How often a worker that was lost is started again, and the unit that it had is given to it again.
-_RESTARTS = 3
 #: Memory for objects on a cluster of our own; only records and the tokenizer pass through it.
 _STORE_BYTES = 128 << 20
 _SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -48,16 +46,14 @@ class RayExecutor:
         """Yield results as they arrive. A worker gets units once it runs; none waits for one that does not.
 
         Raises:
-            IncompleteError: a worker was lost again and again.
+            IncompleteError: a worker was lost.
             StorageError: the cluster cannot be reached.
             Exception: whatever ``work`` raised first.
         """
         self._connect()
         try:
             # In a list, so that Ray hands over the reference itself.
-            task = [
-                ray.put(_Task(work, Path.cwd()))
-            ]  # in a list, so that Ray hands over the reference itself
+            task = [ray.put(_Task(work, Path.cwd()))]
             self._actors = [_RemoteWorker.remote() for _ in range(self._count)]
             busy = {actor.ready.remote(): actor for actor in self._actors}
             waiting = iter(units)
@@ -76,8 +72,7 @@ class RayExecutor:
                     yield result_of(answered)
         except RayActorError as error:
             raise IncompleteError(
-                f"a Ray worker was lost more than {_RESTARTS} times: {_last_line(error)}; "
-                "run the same command again to continue"
+                f"a Ray worker was lost: {_last_line(error)}; run the same command again to continue"
             ) from error
         finally:
             self.close()
@@ -110,7 +105,7 @@ class _Task:
 
 
 class _Worker:
-    """One core somewhere in the cluster. A unit that is done twice gives the same files."""
+    """One core somewhere in the cluster."""
 
     def __init__(self) -> None:
         self._work: Callable[[Any], Any] | None = None
@@ -119,7 +114,7 @@ class _Worker:
         """Answer once this worker runs."""
 
     def answer(self, task: list[Any], unit: Any) -> Answer:
-        """Do one unit; the task is fetched for the first one, also after a restart."""
+        """Do one unit; the task is fetched for the first one."""
         if self._work is None:
             fetched: _Task = ray.get(task[0])
             os.chdir(fetched.directory)  # paths mean what they mean where the command was given
@@ -127,7 +122,7 @@ class _Worker:
         return answer(self._work, unit)
 
 
-_RemoteWorker: Any = ray.remote(num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RESTARTS)(_Worker)
+_RemoteWorker: Any = ray.remote(num_cpus=1)(_Worker)
 
 
 def _join() -> bool:
