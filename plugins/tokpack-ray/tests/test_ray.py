@@ -81,5 +81,11 @@ def test_a_lost_worker_ends_the_work() -> None:
         list(RayExecutor(2).run(die, range(8)))
 
 
+def test_a_node_without_the_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokpack_ray.executor.Path.cwd", lambda: Path("/not/on/this/node"))
+    with pytest.raises(IncompleteError, match=r"/not/on/this/node.*every node has this folder"):
+        list(RayExecutor(1).run(abs, range(3)))
+
+
 def test_more_workers_than_cores_do_not_hold_up_the_work() -> None:
     assert sorted(RayExecutor(5).run(abs, range(20))) == list(range(20))

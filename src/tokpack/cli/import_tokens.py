@@ -19,10 +19,10 @@ def import_tokens(
     files: Annotated[list[Path], typer.Argument(help="Token files, in order; for Megatron also a prefix.")],
     layout: Annotated[
         str, typer.Option("--from", help="What they are: bin (nanoGPT), npy, megatron, llmc, …")
-    ] = ...,  # type: ignore[assignment]
+    ],
     tokenizer: Annotated[
         str, typer.Option("--tokenizer", "-t", help="The tokenizer that wrote them: tiktoken:gpt2, …")
-    ] = ...,  # type: ignore[assignment]
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new dataset.")] = Path(
         "tokenized"
     ),

@@ -27,7 +27,7 @@ from tokpack.encoding.convert import Counter, prove
 from tokpack.encoding.describe import UNITS_NAME, describe_tokenizer, write_manifest
 from tokpack.encoding.options import EncodeOptions
 from tokpack.encoding.workspace import open_workspace
-from tokpack.errors import DamagedError, MismatchError, StorageError, UsageError
+from tokpack.errors import DamagedError, StorageError, UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.protocols import FormatReader, Tokenizer
 from tokpack.specs import FormatSpec, load
@@ -35,6 +35,8 @@ from tokpack.tokenizers.opening import open_tokenizer
 from tokpack.tokenizers.probe import identify
 
 __all__ = ["AdoptOptions", "adopt"]
+
+_SCAN_TOKENS = 1 << 22  # looked through together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +87,7 @@ def adopt(
     }
     count = Counter(2 * sum(len(file.reader) for group in opened.values() for file in group), progress)
     with open_workspace(Path(output), overwrite=overwrite) as workspace:
-        if workspace.has_work:
-            raise MismatchError(
-                f"{workspace.folder} holds an unfinished encode; finish it, or add --overwrite to drop it"
-            )
+        workspace.require_new()
         folder = workspace.dataset
         target = ShardLayout(
             folder=folder,
@@ -139,9 +138,14 @@ def _find_documents(
             f"{path} has no index beside it and {options.tokenizer} no EOS to find documents by; "
             "name the id with --document-end or --document-start"
         )
-    found = np.flatnonzero(reader.read(0, len(reader)) == mark) + (0 if at_start else 1)
-    inner = found[(found > 0) & (found < len(reader))]
-    return np.concatenate([[0], inner, [len(reader)]] if len(reader) else [[0]]).astype(np.int64)
+    total = len(reader)
+    scanned = [
+        np.flatnonzero(reader.read(start, min(start + _SCAN_TOKENS, total)) == mark) + start
+        for start in range(0, total, _SCAN_TOKENS)
+    ]
+    found = np.concatenate([np.empty(0, np.int64), *scanned]) + (0 if at_start else 1)
+    inner = found[(found > 0) & (found < total)]
+    return np.concatenate([[0], inner, [total]] if total else [[0]]).astype(np.int64)
 
 
 def _write(name: str, files: Sequence[_File], layout: ShardLayout, count: Counter) -> Split:

@@ -20,7 +20,7 @@ from tokpack.dtypes import DTYPES, narrow, parse_dtype
 from tokpack.encoding.describe import write_manifest
 from tokpack.encoding.texts import DocumentTexts
 from tokpack.encoding.workspace import Workspace, open_workspace
-from tokpack.errors import DamagedError, MismatchError, UsageError
+from tokpack.errors import DamagedError, UsageError
 from tokpack.plugins import Plugins, discover
 from tokpack.specs import FormatSpec
 
@@ -65,10 +65,7 @@ def convert(
     if Path(output).resolve() == source.path.resolve():
         raise UsageError(f"{output} is the dataset itself; name another --output")
     with open_workspace(Path(output), overwrite=overwrite) as workspace:
-        if workspace.has_work:
-            raise MismatchError(
-                f"{workspace.folder} holds an unfinished encode; finish it, or add --overwrite to drop it"
-            )
+        workspace.require_new()
         folder = workspace.dataset
         splits = {name: _write_split(source, name, replace(layout, folder=folder), count) for name in source}
         manifest = _describe(source, workspace, splits, layout)

@@ -24,7 +24,7 @@ from tokpack.dataset.manifest import (
 )
 from tokpack.dataset.publish import publish, sync_directory, write_file
 from tokpack.encoding.workspace import open_workspace
-from tokpack.errors import DamagedError, MismatchError, StorageError, UsageError
+from tokpack.errors import DamagedError, StorageError, UsageError
 from tokpack.urls import is_url, open_filesystem, storage_errors
 
 __all__ = ["delivered", "download_dataset", "upload_dataset"]
@@ -131,10 +131,7 @@ def download_dataset(
         manifest, content = _read_manifest(store, url, root)
     total, done = sum(info.size_bytes for info in manifest.paths().values()), 0
     with open_workspace(Path(output), overwrite=overwrite) as workspace:
-        if workspace.has_work:
-            raise MismatchError(
-                f"{workspace.folder} holds an unfinished encode; finish it, or add --overwrite"
-            )
+        workspace.require_new()
         folder = workspace.dataset
         (folder / "tokenizer").mkdir()
         for name, info in manifest.paths().items():

@@ -77,6 +77,17 @@ class Workspace:
             )
         write_file(self.plan, msgspec.json.encode(now, order="sorted"))
 
+    def require_new(self) -> None:
+        """Refuse earlier work: what cannot be continued must not destroy it either.
+
+        Raises:
+            MismatchError: an encode into this output was begun and not finished.
+        """
+        if self.has_work:
+            raise MismatchError(
+                f"{self.folder} holds an unfinished encode; finish it, or add --overwrite to drop it"
+            )
+
     def spool(self, stream: BinaryIO, suffix: str | None) -> Path | None:
         """Keep standard input in a file; None when it is empty. Resuming compares it with what was kept.
 

@@ -33,6 +33,20 @@ def is_text(kind: pa.DataType) -> bool:
     return kind in _FLAT or kind in (pa.string_view(), pa.binary_view())
 
 
+def column_names(schema: pa.Schema, *, path: str) -> list[str]:
+    """Return the names of a file's columns.
+
+    Raises:
+        DamagedError: they are not UTF-8.
+    """
+    try:
+        return list(schema.names)
+    except UnicodeDecodeError as error:
+        raise DamagedError(
+            f"{path} has column names that are no text: {error}; get the file again"
+        ) from error
+
+
 def find_text_column(schema: pa.Schema, name: str, *, path: str) -> tuple[str, ...]:
     """Return the way to the column called ``name``: one step, or several where it is dotted into structs.
 
@@ -40,12 +54,7 @@ def find_text_column(schema: pa.Schema, name: str, *, path: str) -> tuple[str, .
         UsageError: no such column, or it holds no text; the message says which columns do.
         DamagedError: the names of the columns are not UTF-8.
     """
-    try:
-        names = schema.names
-    except UnicodeDecodeError as error:
-        raise DamagedError(
-            f"{path} has column names that are no text: {error}; get the file again"
-        ) from error
+    names = column_names(schema, path=path)
     steps = (name,) if name in names else tuple(name.split("."))
     kind: pa.DataType = pa.struct(schema)
     for step in steps:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tokpack.batches import TextBatch
 from tokpack.errors import DamagedError, UsageError
 from tokpack.protocols import Problem, SourceBatch, SourceOptions
-from tokpack.sources.columnar import find_text_column, text_batches
+from tokpack.sources.columnar import column_names, find_text_column, text_batches
 from tokpack.sources.problems import settle
 
 __all__ = ["Table", "describe_table"]
@@ -50,12 +50,7 @@ class Table:
         if not options.record_fields:
             first, *steps = find_text_column(schema, options.text_field, path=path)
             return cls(path, options, (first,), (first, *steps))
-        try:
-            names = schema.names
-        except UnicodeDecodeError as error:
-            raise DamagedError(
-                f"{path} has column names that are no text: {error}; get the file again"
-            ) from error
+        names = column_names(schema, path=path)
         required = options.record_fields[0]
         if required not in names:
             raise UsageError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 
 from tokpack.errors import IncompleteError, StorageError
 from tokpack.executors.answers import Answer, answer, result_of
@@ -46,7 +46,7 @@ class RayExecutor:
         """Yield results as they arrive. A worker gets units once it runs; none waits for one that does not.
 
         Raises:
-            IncompleteError: a worker was lost.
+            IncompleteError: a worker was lost, or its node lacks the folder, tokpack or a plugin.
             StorageError: the cluster cannot be reached.
             Exception: whatever ``work`` raised first.
         """
@@ -70,9 +70,10 @@ class RayExecutor:
                 if answered is not None:
                     outstanding -= 1
                     yield result_of(answered)
-        except RayActorError as error:
+        except RayError as error:
             raise IncompleteError(
-                f"a Ray worker was lost: {_last_line(error)}; run the same command again to continue"
+                f"a Ray worker was lost or cannot work: {_last_line(error)}; see that every node has "
+                "this folder, tokpack and the same plugins, then run the same command again to continue"
             ) from error
         finally:
             self.close()
